@@ -1,0 +1,1 @@
+//! The cloud-config of RancherOS: parse, merge, validate, resolve. Pure: no file, network or environment access.

@@ -1,0 +1,1 @@
+//! Boots the image in QEMU and judges it from outside, as its user would.
