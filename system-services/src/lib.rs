@@ -1,1 +1,12 @@
-//! The service manager and the code of the system services that are written here.
+//! The service manager and the system services that are ours.
+//!
+//! One module a service; each owns what its doc comment says and nothing else. The programs are chosen by the `ros` binary.
+
+pub mod cloud_init;
+pub mod compose;
+pub mod console;
+pub mod docker;
+pub mod manager;
+pub mod network;
+pub mod power;
+pub mod respawn;

@@ -1,0 +1,166 @@
+//! Dispatch: the commands of `ros`, and the programs that it is under other names (`ros-sysinit`, `system-docker`, `halt` …).
+//!
+//! A program called by another name than `ros` is the subcommand of that name: there is no second list. What a command does lies in
+//! its own module.
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use crate::outcome::{Outcome, UNKNOWN_COMMAND, WRONG_USAGE};
+use crate::{config, dev, env, os, power, programs, service};
+
+const EXAMPLES: &str = "Examples:
+  sudo ros config set hostname web-1
+  sudo ros service list --all
+  sudo ros service logs --lines 20 network
+  sudo ros os version
+  sudo system-docker ps";
+
+/// The command line of RancherOS.
+#[derive(Debug, Parser)]
+#[command(name = "ros", version, about = "Configure and control RancherOS", after_help = EXAMPLES, propagate_version = false)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Every subcommand, and every program by its own name.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Show and change the configuration
+    #[command(visible_alias = "c")]
+    Config(config::ConfigArgs),
+    /// List, start, stop and configure system services
+    #[command(visible_alias = "s")]
+    Service(service::ServiceArgs),
+    /// The operating system: version
+    Os(os::OsArgs),
+    /// Print the device that a LABEL=, UUID= or path means
+    #[command(hide = true)]
+    Dev(dev::DevArgs),
+    /// Run a command with the variables of rancher.environment
+    #[command(hide = true)]
+    Env(env::EnvArgs),
+    /// Print a completion script for a shell
+    #[command(after_help = "Example:\n  ros completion bash > /etc/bash_completion.d/ros")]
+    Completion {
+        /// bash, zsh, fish, elvish or powershell
+        shell: clap_complete::Shell,
+    },
+    #[command(flatten)]
+    Power(power::PowerCommand),
+    #[command(flatten)]
+    Manager(service::ManagerCommand),
+    #[command(flatten)]
+    Program(programs::Program),
+}
+
+/// Reads the arguments; the first decides the program.
+pub fn parse(args: &[OsString]) -> Result<Command, clap::Error> {
+    let command = Cli::command();
+    let matches = command
+        .clone()
+        .try_get_matches_from(by_program_name(&command, args))?;
+    Ok(Cli::from_arg_matches(&matches)?.command)
+}
+
+/// `halt -f` becomes `ros halt -f` when `halt` is a subcommand.
+fn by_program_name(command: &clap::Command, args: &[OsString]) -> Vec<OsString> {
+    let name = args
+        .first()
+        .and_then(|path| Path::new(path).file_name())
+        .unwrap_or_default();
+    let mut all = vec![OsString::from("ros")];
+    if name
+        .to_str()
+        .is_some_and(|name| command.find_subcommand(name).is_some())
+    {
+        all.push(name.to_os_string());
+    }
+    all.extend(args.iter().skip(1).cloned());
+    all
+}
+
+/// Shows help, version or what is wrong with the arguments; an unknown subcommand exits with 3, other wrong usage with 2.
+pub fn usage_error(error: &clap::Error) -> ExitCode {
+    let unknown = match error.kind() {
+        ErrorKind::InvalidSubcommand => error.get(clap::error::ContextKind::InvalidSubcommand),
+        _ => None,
+    };
+    if let Some(name) = unknown {
+        eprintln!("No help topic for '{name}'");
+        eprintln!("`ros --help` lists the commands.");
+        return ExitCode::from(UNKNOWN_COMMAND);
+    }
+    let shown = error.print();
+    match (shown, error.exit_code()) {
+        (Ok(()), 0) => ExitCode::SUCCESS,
+        _ => ExitCode::from(WRONG_USAGE),
+    }
+}
+
+/// Runs the command.
+pub fn run(command: Command) -> Outcome {
+    if needs_root(&command) && !rustix::process::geteuid().is_root() {
+        return Err("ros: Need to be root: use sudo".into());
+    }
+    match command {
+        Command::Config(args) => config::run(args),
+        Command::Service(args) => service::run(args),
+        Command::Os(args) => os::run(args),
+        Command::Dev(args) => dev::run(args),
+        Command::Env(args) => env::run(args),
+        Command::Completion { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "ros", &mut std::io::stdout());
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Power(command) => power::run(command),
+        Command::Manager(command) => service::run_manager(command),
+        Command::Program(program) => programs::run(program),
+    }
+}
+
+/// What a plain user may call without sudo.
+fn needs_root(command: &Command) -> bool {
+    match command {
+        Command::Os(_) | Command::Dev(_) | Command::Env(_) | Command::Completion { .. } => false,
+        Command::Program(program) => programs::needs_root(program),
+        Command::Manager(command) => service::manager_needs_root(command),
+        Command::Config(_) | Command::Service(_) | Command::Power(_) => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn args(line: &str) -> Vec<OsString> {
+        line.split(' ').map(OsString::from).collect()
+    }
+
+    #[test]
+    fn definitions_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_name_of_the_program_is_a_subcommand() {
+        let command = Cli::command();
+        assert_eq!(
+            by_program_name(&command, &args("/usr/bin/ros-sysinit")),
+            args("ros ros-sysinit")
+        );
+        assert_eq!(
+            by_program_name(&command, &args("/usr/bin/ros os version")),
+            args("ros os version")
+        );
+        assert_eq!(
+            by_program_name(&command, &args("./renamed os version")),
+            args("ros os version")
+        );
+    }
+}

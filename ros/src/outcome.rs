@@ -1,0 +1,50 @@
+//! How a command ends: exit code and error, and how the error is shown (once, at the edge).
+
+use std::error::Error;
+use std::process::ExitCode;
+
+/// What every command returns: the exit code, or the error that `main` prints before it exits with 1.
+pub type Outcome = Result<ExitCode, Box<dyn Error + Send + Sync>>;
+
+/// Exit code of an unknown subcommand (that of the ancestor).
+pub const UNKNOWN_COMMAND: u8 = 3;
+/// Exit code of wrong flags or arguments.
+pub const WRONG_USAGE: u8 = 2;
+
+/// Prints the error, if any, as `FATA[0000] message: cause: …` on standard error, and gives the exit code.
+pub fn report(outcome: Outcome) -> ExitCode {
+    match outcome {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("FATA[0000] {}", chain(error.as_ref()));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The error and its causes on one line.
+pub fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text.push_str(": ");
+        text.push_str(&inner.to_string());
+        cause = inner.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::chain;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("outer")]
+    struct Outer(#[source] std::io::Error);
+
+    #[test]
+    fn causes_follow_the_error() {
+        let error = Outer(std::io::Error::other("inner"));
+        assert_eq!(chain(&error), "outer: inner");
+    }
+}

@@ -1,0 +1,58 @@
+//! `ros service`, the service manager's own programs, and the programs about Docker: arguments and entry.
+
+use std::ffi::OsString;
+
+use crate::outcome::Outcome;
+
+/// Arguments of `ros service`.
+#[derive(Debug, clap::Args)]
+pub struct ServiceArgs {}
+
+/// The service manager and the Docker programs.
+#[derive(Debug, clap::Subcommand)]
+pub enum ManagerCommand {
+    /// The service manager, started by PID 1
+    #[command(hide = true)]
+    RosSysinit {},
+    /// Control of the service manager, for PID 1
+    #[command(hide = true)]
+    ServiceManager {
+        #[command(subcommand)]
+        verb: ServiceManagerVerb,
+    },
+    /// Run the user's Docker daemon (main process of `docker`)
+    #[command(hide = true)]
+    DockerInit {},
+    /// The docker command line, for the system's Docker
+    #[command(hide = true, disable_help_flag = true)]
+    SystemDocker {
+        /// Passed to `docker`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
+    /// Wait until the user's Docker answers
+    #[command(hide = true)]
+    WaitForDocker {},
+}
+
+/// What PID 1 asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::Subcommand)]
+pub enum ServiceManagerVerb {
+    /// Stop the user's containers, then every service, the console last
+    StopAll,
+}
+
+/// Runs `ros service`.
+pub fn run(_args: ServiceArgs) -> Outcome {
+    Err("ros service: not in this build".into())
+}
+
+/// What a plain user may call.
+pub fn manager_needs_root(command: &ManagerCommand) -> bool {
+    !matches!(command, ManagerCommand::WaitForDocker {})
+}
+
+/// Runs a program of the service manager.
+pub fn run_manager(_command: ManagerCommand) -> Outcome {
+    Err("not in this build".into())
+}

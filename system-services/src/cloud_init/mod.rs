@@ -1,0 +1,1 @@
+//! System service `cloud_init`.

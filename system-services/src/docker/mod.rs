@@ -1,0 +1,1 @@
+//! The main process of the `docker` service: the user's dockerd.
