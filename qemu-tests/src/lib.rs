@@ -1,1 +1,18 @@
-//! Boots the image in QEMU and judges it from outside, as its user would.
+//! Boots the image in QEMU and judges it from outside, as its user would: over ssh, the serial console, published ports and the
+//! disks it leaves behind. Owns the harness; the tests are in `tests/`, the bench and the interactive boot in `src/bin/`.
+
+pub mod artefacts;
+pub mod config_drive;
+pub mod console;
+pub mod disk;
+pub mod docker_archive;
+pub mod error;
+pub mod http;
+pub mod machine;
+pub mod monitor;
+pub mod ssh;
+pub mod tool;
+pub mod vm;
+pub mod wait;
+
+pub use error::{HarnessError, Result};
