@@ -2,11 +2,13 @@
 //! disks it leaves behind. Owns the harness; the tests are in `tests/`, the bench and the interactive boot in `src/bin/`.
 
 pub mod artefacts;
+pub mod bench;
 pub mod config_drive;
 pub mod console;
 pub mod disk;
 pub mod docker_archive;
 pub mod error;
+pub mod guest;
 pub mod http;
 pub mod machine;
 pub mod monitor;

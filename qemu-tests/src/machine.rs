@@ -114,6 +114,17 @@ pub struct Machine {
     pub config_drives: Vec<ConfigDrive>,
     /// Network cards in order.
     pub nics: Vec<Nic>,
+    /// What becomes of writes to disks.
+    pub writes: Writes,
+}
+
+/// What becomes of writes to disks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Writes {
+    /// They go to the image files.
+    Kept,
+    /// They vanish with the machine, so that each start finds the same disks.
+    Dropped,
 }
 
 impl Machine {
@@ -128,6 +139,7 @@ impl Machine {
             disks: Vec::new(),
             config_drives: Vec::new(),
             nics: Vec::new(),
+            writes: Writes::Kept,
         }
     }
 
@@ -185,6 +197,9 @@ impl Machine {
                 );
                 push(&mut args, "-mon", "chardev=monitor0,mode=control".into());
             }
+        }
+        if self.writes == Writes::Dropped {
+            args.push("-snapshot".to_owned());
         }
         self.boot_arguments(&mut args);
         for (number, disk) in self.disks.iter().enumerate() {

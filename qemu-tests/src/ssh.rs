@@ -10,31 +10,43 @@ use crate::error::{HarnessError, Result};
 use crate::tool::Tool;
 use crate::wait::{Look, Patience, until};
 
-/// A key pair that lives as long as the run.
+/// A key pair, by default one that lives as long as the run.
 pub struct SshKey {
-    dir: tempfile::TempDir,
+    file: PathBuf,
     public: String,
+    /// Removes the files at the end of a run.
+    _temporary: Option<tempfile::TempDir>,
 }
 
 impl SshKey {
-    /// Makes an ed25519 pair without pass phrase.
+    /// Makes an ed25519 pair without pass phrase for this run.
     ///
     /// # Errors
     /// When `ssh-keygen` fails.
     pub fn generate() -> Result<Self> {
         let dir = tempfile::tempdir()
             .map_err(HarnessError::file("make key folder", std::env::temp_dir()))?;
-        let file = dir.path().join("id");
-        Tool::new("ssh-keygen")
-            .args(["-q", "-t", "ed25519", "-N", "", "-C", "qemu-tests", "-f"])
-            .arg(&file)
-            .run()?;
+        let mut key = Self::kept_at(&dir.path().join("id"))?;
+        key._temporary = Some(dir);
+        Ok(key)
+    }
+
+    /// The pair whose private half is `file`; made there when it is not.
+    ///
+    /// # Errors
+    /// When `ssh-keygen` fails or the public half cannot be read.
+    pub fn kept_at(file: &Path) -> Result<Self> {
+        if !file.is_file() {
+            let make = Tool::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-C"]);
+            make.args(["rancheros", "-f"]).arg(file).run()?;
+        }
         let public = file.with_extension("pub");
         let text = std::fs::read_to_string(&public)
             .map_err(HarnessError::file("read public key", &public))?;
         Ok(Self {
-            dir,
+            file: file.to_owned(),
             public: text.trim().to_owned(),
+            _temporary: None,
         })
     }
 
@@ -44,8 +56,8 @@ impl SshKey {
     }
 
     /// The private key's file.
-    pub fn file(&self) -> PathBuf {
-        self.dir.path().join("id")
+    pub fn file(&self) -> &Path {
+        &self.file
     }
 }
 
@@ -79,7 +91,7 @@ impl Ssh {
     /// Describes the access; `scratch` receives the control socket (keep its path short: sockets allow 107 bytes).
     pub fn new(key: &SshKey, user: &str, port: u16, scratch: &Path) -> Self {
         Self {
-            key: key.file(),
+            key: key.file().to_owned(),
             user: user.to_owned(),
             port,
             control: scratch.join(format!("c{port}-{user}")),
@@ -87,11 +99,17 @@ impl Ssh {
     }
 
     /// Waits until a login works; looks for the server's banner first, which costs the guest nothing.
+    /// `alive` is asked before each try.
     ///
     /// # Errors
-    /// Timeout with the last answer.
-    pub fn wait_for_login(&self, patience: Patience) -> Result<()> {
+    /// Timeout with the last answer, or the error of `alive`.
+    pub fn wait_for_login(
+        &self,
+        patience: Patience,
+        mut alive: impl FnMut() -> Result<()>,
+    ) -> Result<()> {
         until("an ssh login", patience, || {
+            alive()?;
             if let Err(error) = self.banner() {
                 return Ok(Look::NotYet(format!(
                     "no ssh banner on port {}: {error}",

@@ -134,6 +134,21 @@ impl Vm {
         })
     }
 
+    /// Says whether the guest died or QEMU ended.
+    ///
+    /// # Errors
+    /// Emulator crash, kernel panic, or QEMU's end, with `what` was being waited for.
+    pub fn check_alive(&mut self, what: &str) -> Result<()> {
+        self.console.check_alive(Mark::default())?;
+        match self.child.try_wait() {
+            Ok(Some(status)) => Err(HarnessError::Ended {
+                what: what.to_owned(),
+                status: status.to_string(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
     /// True while QEMU runs.
     pub fn is_running(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))
@@ -144,18 +159,9 @@ impl Vm {
         end(&mut self.child);
     }
 
-    /// Turns "nothing came" into "QEMU is gone" when that is the reason.
+    /// Turns "nothing came" into the guest's death when that is the reason.
     pub fn explain(&mut self, what: &str, error: HarnessError) -> HarnessError {
-        if let Err(crash) = self.console.check_alive(Mark::default()) {
-            return crash;
-        }
-        match self.child.try_wait() {
-            Ok(Some(status)) => HarnessError::Ended {
-                what: what.to_owned(),
-                status: status.to_string(),
-            },
-            _ => error,
-        }
+        self.check_alive(what).err().unwrap_or(error)
     }
 }
 

@@ -10,7 +10,8 @@ use qemu_tests::artefacts::{bios_boot, build_folder, direct_boot, uefi_boot};
 use qemu_tests::config_drive::{ConfigDrive, Content, Form};
 use qemu_tests::disk::{Disk, FileSystem, STATE_LABEL};
 use qemu_tests::machine::{Boot, Machine, Net, Nic, Ports, Slot};
-use qemu_tests::tool::{self, Tool};
+use qemu_tests::ssh::SshKey;
+use qemu_tests::tool;
 use qemu_tests::vm::QEMU;
 use qemu_tests::{HarnessError, Result};
 
@@ -157,18 +158,9 @@ fn user_key(folder: &Path) -> Result<Key> {
             });
         }
     }
-    let private = folder.join("id_ed25519");
-    let public = private.with_extension("pub");
-    if !private.is_file() {
-        Tool::new("ssh-keygen")
-            .args(["-q", "-t", "ed25519", "-N", "", "-C", "make-run", "-f"])
-            .arg(&private)
-            .run()?;
-    }
-    let text =
-        std::fs::read_to_string(&public).map_err(HarnessError::file("read public key", &public))?;
+    let key = SshKey::kept_at(&folder.join("id_ed25519"))?;
     Ok(Key {
-        public: text.trim().to_owned(),
-        private: Some(private),
+        public: key.public().to_owned(),
+        private: Some(key.file().to_owned()),
     })
 }

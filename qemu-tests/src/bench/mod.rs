@@ -1,0 +1,27 @@
+//! The comparison with Debian: what is measured, on what, and how it becomes figures and verdicts.
+//! Owns the cache folder's `peer/` and `build/bench/`; the command is `src/bin/bench.rs`.
+
+pub mod budget;
+pub mod measure;
+pub mod ours;
+pub mod peer;
+pub mod report;
+
+/// The median of some samples; for an even number the lower middle one. `None` without samples.
+pub fn median(samples: &[f64]) -> Option<f64> {
+    let mut sorted = samples.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted.get(sorted.len().checked_sub(1)? / 2).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::median;
+
+    #[test]
+    fn median_takes_the_middle() {
+        assert_eq!(median(&[3.0, 1.0, 2.0]), Some(2.0));
+        assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), Some(2.0));
+        assert_eq!(median(&[]), None);
+    }
+}

@@ -1,0 +1,36 @@
+//! Our side of the bench: a state disk as an installed machine has it, with the user's key and the prober on it.
+//! Owns the disk in the folder it is given.
+
+use std::path::Path;
+
+use crate::disk::{Disk, STATE_LABEL};
+use crate::error::{HarnessError, Result};
+use crate::ssh::SshKey;
+
+/// Prints the boot report and when each service came up.
+pub const PHASES: &str = "cat /run/ros/boot.json";
+
+/// Makes the state disk: a cloud-config in `cloud-config.d` and the prober in `/opt/bench`.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn state_disk(folder: &Path, key: &SshKey, prober: &Path) -> Result<Disk> {
+    let tree = tempfile::tempdir_in(folder).map_err(HarnessError::file("make folder", folder))?;
+    let config = format!(
+        "#cloud-config\nhostname: bench\nssh_authorized_keys:\n  - {}\n\
+         runcmd:\n  - /opt/bench/guest probe rancher </dev/null >/dev/null 2>&1 &\n",
+        key.public()
+    );
+    let config_file = tree
+        .path()
+        .join("var/lib/rancher/conf/cloud-config.d/bench.yml");
+    let program = tree.path().join("opt/bench/guest");
+    for file in [&config_file, &program] {
+        let dir = file.parent().unwrap_or(folder);
+        std::fs::create_dir_all(dir).map_err(HarnessError::file("make folder", dir))?;
+    }
+    std::fs::write(&config_file, config)
+        .map_err(HarnessError::file("write bench config", &config_file))?;
+    std::fs::copy(prober, &program).map_err(HarnessError::file("copy prober", &program))?;
+    Disk::ext4_with(&folder.join("state.img"), 8 << 10, STATE_LABEL, tree.path())
+}
