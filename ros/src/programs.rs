@@ -1,5 +1,11 @@
 //! Programs that run inside the service containers and in early boot: arguments and entry of each. The work is in `system_services`.
 
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use system_services::{cloud_init, console, entrypoint, network, respawn, udev};
+
 use crate::outcome::Outcome;
 
 /// Each program is also the name of a link to `ros`.
@@ -12,8 +18,11 @@ pub enum Program {
     #[command(hide = true)]
     CloudInitSave {
         /// Only the datasources that need no network
-        #[arg(long)]
+        #[arg(long, conflicts_with = "network")]
         local: bool,
+        /// Only the datasources that need the network
+        #[arg(long)]
+        network: bool,
     },
     /// Apply the stored cloud-config again
     #[command(hide = true)]
@@ -21,20 +30,55 @@ pub enum Program {
     /// Set up the console (main process of `console`)
     #[command(hide = true)]
     ConsoleInit {},
+    /// Run udevd and let it set up every device (main process of `udev`)
+    #[command(hide = true)]
+    UdevInit {},
+    /// Wait until every device is set up
+    #[command(hide = true)]
+    UdevSettle {},
+    /// Write a container's files and become its command
+    #[command(hide = true, disable_help_flag = true)]
+    Entrypoint {
+        /// The command
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        command: Vec<OsString>,
+    },
     /// Keep the programs of a list running
     #[command(hide = true)]
-    Respawn {},
+    Respawn {
+        /// The list: one command a line
+        #[arg(short, long, default_value = "/etc/respawn.conf")]
+        file: PathBuf,
+    },
     /// Log a user in on a terminal
     #[command(hide = true)]
-    Autologin {},
+    Autologin {
+        /// USER:TTY
+        who: String,
+    },
 }
 
 /// What a plain user may call.
-pub fn needs_root(_program: &Program) -> bool {
-    true
+pub fn needs_root(program: &Program) -> bool {
+    !matches!(program, Program::Entrypoint { .. })
 }
 
 /// Runs the program.
-pub fn run(_program: Program) -> Outcome {
-    Err("not in this build".into())
+pub fn run(program: Program) -> Outcome {
+    match program {
+        Program::Netconf {} => network::run()?,
+        Program::CloudInitSave { network, .. } => cloud_init::save(if network {
+            cloud_init::Reach::Network
+        } else {
+            cloud_init::Reach::Local
+        })?,
+        Program::CloudInitExecute {} => console::execute(),
+        Program::ConsoleInit {} => console::run()?,
+        Program::UdevInit {} => udev::run()?,
+        Program::UdevSettle {} => udev::settle()?,
+        Program::Entrypoint { command } => entrypoint::run(&command)?,
+        Program::Respawn { file } => respawn::run(&file)?,
+        Program::Autologin { who } => console::autologin(&who)?,
+    }
+    Ok(ExitCode::SUCCESS)
 }

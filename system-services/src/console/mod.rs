@@ -1,1 +1,384 @@
-//! System service `console`.
+//! The console: prepares logins, runs the user's hooks and keeps sshd and the gettys running. Main process of container `console`.
+//!
+//! Owns what it writes under `/etc` of its container, the SSH host keys, the marked block of authorized_keys and `/run/console-done`.
+//! The order is that of RancherOS 1.x (keys, write_files, mounts, runcmd, script, start.sh, console-done, rc.local, logins), but logins
+//! wait for the hooks only for [`PATIENCE`], and the user's Docker only for [`HOOK_LIMIT`]: nothing the user wrote can lock him out.
+
+pub mod accounts;
+mod authorized_keys;
+mod hooks;
+mod login;
+mod mounts;
+mod place;
+mod profile;
+mod ssh;
+mod terminals;
+pub mod write_files;
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{chown, symlink};
+use std::path::Path;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::time::Duration;
+
+use kernel::signals::Signals;
+use os_config::Problem;
+use os_config::store::{Loaded, load_running};
+
+pub use self::login::autologin;
+
+use self::accounts::{Accounts, Password, User};
+use self::hooks::Runner;
+use self::terminals::{Autologin, Choice};
+use crate::log::{Chain, Log};
+use crate::respawn::{self, Respawn};
+
+const LOG: Log = Log::of("console");
+
+/// How long sshd and the gettys wait for the hooks: a login then sees what the hooks did.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+/// After this the user's Docker starts although a hook still runs.
+pub const HOOK_LIMIT: Duration = Duration::from_secs(300);
+
+const DONE: &str = "/run/console-done";
+const RESPAWN_LIST: &str = "/etc/respawn.conf";
+const RESPAWN_FOLDER: &str = "/etc/respawn.conf.d";
+const PROBLEMS: &str = "/run/ros/problems.json";
+const USERS: [&str; 2] = ["rancher", "docker"];
+
+/// Why the console cannot run at all.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Signals cannot be blocked.
+    #[error("cannot take over signals")]
+    Signals(#[source] io::Error),
+    /// The thread for the hooks cannot start.
+    #[error("cannot start a thread for the hooks")]
+    Thread(#[source] io::Error),
+}
+
+/// What the hooks' thread tells.
+enum Milestone {
+    /// Docker may start.
+    Released,
+    /// rc.local too has ended.
+    Finished,
+}
+
+/// `ros console-init`: runs until SIGTERM.
+///
+/// # Errors
+/// Only when not even logins can be offered; everything else is logged and left out.
+pub fn run() -> Result<(), Error> {
+    let signals = Signals::block().map_err(Error::Signals)?;
+    let loaded = load_running();
+    prepare(&loaded);
+    let respawn = Respawn::default();
+    let programs = programs(&loaded);
+
+    let (tell, told) = mpsc::channel();
+    let hooks = loaded.clone();
+    std::thread::Builder::new()
+        .name("hooks".into())
+        .spawn(move || run_hooks(&hooks, &tell))
+        .map_err(Error::Thread)?;
+    let waiter = respawn.clone();
+    std::thread::Builder::new()
+        .name("logins".into())
+        .spawn(move || offer_logins(&waiter, programs, &told))
+        .map_err(Error::Thread)?;
+
+    respawn.run_until_told(&signals);
+    Ok(())
+}
+
+/// Starts the logins when the hooks are through or [`PATIENCE`] is over, and releases Docker at the latest after [`HOOK_LIMIT`].
+fn offer_logins(respawn: &Respawn, programs: Vec<String>, told: &Receiver<Milestone>) {
+    let mut released = false;
+    let deadline = std::time::Instant::now() + PATIENCE;
+    let finished = loop {
+        let left = deadline.saturating_duration_since(std::time::Instant::now());
+        match told.recv_timeout(left) {
+            Ok(Milestone::Released) => released = true,
+            Ok(Milestone::Finished) | Err(RecvTimeoutError::Disconnected) => break true,
+            Err(RecvTimeoutError::Timeout) => break false,
+        }
+    };
+    if !finished {
+        LOG.info("hooks still run; logins are open");
+    }
+    for program in programs {
+        respawn.keep(program);
+    }
+    if !released && !finished && told.recv_timeout(HOOK_LIMIT).is_err() {
+        LOG.warn(format_args!(
+            "hooks still run after {} s; Docker starts without waiting for them",
+            HOOK_LIMIT.as_secs()
+        ));
+        write_done();
+    }
+}
+
+/// Everything that needs no user's command and cannot hang.
+fn prepare(loaded: &Loaded) {
+    quiet_kernel(loaded.config.rancher.debug);
+    for user in users() {
+        attempt("home directory", make_home(&user));
+    }
+    attempt("/dev/log", link("/run/log.sock", "/dev/log"));
+    attempt("/run/sshd", fs::create_dir_all("/run/sshd"));
+    attempt("/run/lock", fs::create_dir_all("/run/lock"));
+    attempt("/run/utmp", touch("/run/utmp"));
+    let login = set_password(loaded);
+    write_profile(loaded);
+    apply_settings(loaded);
+    write_keys(loaded);
+    for error in write_files::apply(
+        Path::new("/"),
+        &loaded.config.write_files,
+        write_files::DEFAULT_CONTAINER,
+    ) {
+        LOG.failure(&error);
+    }
+    let ssh = &loaded.config.rancher.ssh;
+    if ssh.daemon {
+        report(ssh::ensure_host_keys(Path::new(ssh::KEY_FOLDER), ssh));
+        report(ssh::write_config(ssh, login));
+    }
+}
+
+/// `runcmd` and the rest, in the order of RancherOS 1.x.
+fn run_hooks(loaded: &Loaded, tell: &Sender<Milestone>) {
+    let config = &loaded.config;
+    for entry in &config.mounts {
+        report(mounts::apply(entry));
+        if entry.fstype != "swap" && !mounts::is_shared(&entry.target) {
+            LOG.warn(format_args!(
+                "mounts: {} is seen in the console only; for containers use a directory under /mnt, /media, /home or /opt",
+                entry.target
+            ));
+        }
+    }
+    if users()
+        .iter()
+        .any(|user| mounts::cover(&config.mounts, &user.home))
+    {
+        for user in users() {
+            attempt("home directory", make_home(&user));
+        }
+        write_keys(loaded);
+    }
+    let rancher = &config.rancher;
+    let runner = Runner::new(
+        Path::new(hooks::LOG_FILE),
+        profile::proxies(&rancher.network, &rancher.environment),
+    );
+    runner.run_commands(&config.runcmd);
+    runner.run_script(Path::new("/var/lib/rancher/conf/cloud-config-script"));
+    runner.run_script(Path::new("/opt/rancher/bin/start.sh"));
+    write_done();
+    // Nobody listens any more when the logins did not wait.
+    tell.send(Milestone::Released).ok();
+    runner.run_script(Path::new("/etc/rc.local"));
+    tell.send(Milestone::Finished).ok();
+}
+
+/// Sysctls and host name again: user data from the network came after init had set them.
+fn apply_settings(loaded: &Loaded) {
+    for (name, value) in &loaded.config.rancher.sysctl {
+        report(kernel::sysctl::set(name, value));
+    }
+    if let Some(name) = &loaded.config.hostname {
+        report(kernel::sysctl::set_host_name(name));
+    }
+}
+
+/// `ros cloud-init-execute`: applies settings, keys, files and hooks of the present configuration again, by hand.
+pub fn execute() {
+    let loaded = load_running();
+    apply_settings(&loaded);
+    write_keys(&loaded);
+    for error in write_files::apply(
+        Path::new("/"),
+        &loaded.config.write_files,
+        write_files::DEFAULT_CONTAINER,
+    ) {
+        LOG.failure(&error);
+    }
+    let (tell, _told) = mpsc::channel();
+    run_hooks(&loaded, &tell);
+}
+
+fn users() -> Vec<User> {
+    let accounts = Accounts::read(Path::new("/"));
+    USERS
+        .iter()
+        .filter_map(|name| accounts.user(name))
+        .collect()
+}
+
+fn make_home(user: &User) -> io::Result<()> {
+    let home = Path::new(&user.home);
+    if home.exists() {
+        return Ok(());
+    }
+    place::make_directory(home, 0o755)?;
+    chown(home, Some(user.uid), Some(user.gid))
+}
+
+/// The password of the kernel command line, or none.
+fn set_password(loaded: &Loaded) -> ssh::Login {
+    let asked = loaded
+        .cmdline
+        .password
+        .as_ref()
+        .filter(|_| !loaded.config.disabled("password"));
+    let password = asked.map_or(Password::None, |secret| Password::Is(secret.reveal()));
+    match accounts::set_password(Path::new("/"), "rancher", password) {
+        Ok(()) if asked.is_some() => ssh::Login::KeysOrPassword,
+        Ok(()) => ssh::Login::Keys,
+        Err(error) => {
+            LOG.failure(&error);
+            ssh::Login::Keys
+        }
+    }
+}
+
+fn write_keys(loaded: &Loaded) {
+    for user in users() {
+        let written =
+            authorized_keys::apply(Path::new("/"), &user, &loaded.config.ssh_authorized_keys);
+        attempt("authorized_keys", written);
+    }
+}
+
+fn write_profile(loaded: &Loaded) {
+    let rancher = &loaded.config.rancher;
+    let proxies = profile::proxies(&rancher.network, &rancher.environment);
+    let problems: Vec<Problem> = fs::read(PROBLEMS)
+        .ok()
+        .and_then(|text| serde_json::from_slice(&text).ok())
+        .unwrap_or_default();
+    let kernel = rustix::system::uname();
+    let issue = profile::issue(profile::Banner {
+        version: version(loaded),
+        kernel: &kernel.release().to_string_lossy(),
+        interfaces: &interfaces(),
+        problems: &problems,
+    });
+    let write = |path: &str, text: &str| {
+        attempt(
+            path,
+            place::write_atomically(Path::new(path), text.as_bytes(), 0o644),
+        );
+    };
+    write("/etc/issue", &issue);
+    attempt("/etc/profile.d", fs::create_dir_all("/etc/profile.d"));
+    write("/etc/profile.d/proxy.sh", &profile::proxy_script(&proxies));
+    write(
+        "/etc/profile.d/path.sh",
+        &profile::path_script(&rancher.environment),
+    );
+}
+
+/// The release, as `rancher.environment` of the shipped defaults has it.
+fn version(loaded: &Loaded) -> &str {
+    loaded
+        .config
+        .rancher
+        .environment
+        .get("VERSION")
+        .map_or(concat!("v", env!("CARGO_PKG_VERSION")), String::as_str)
+}
+
+/// Interfaces that stand for hardware; Docker's own are left out.
+fn interfaces() -> Vec<String> {
+    let mut names: Vec<String> = fs::read_dir("/sys/class/net")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .filter(|name| {
+            name != "lo"
+                && !["veth", "docker", "br-"]
+                    .iter()
+                    .any(|own| name.starts_with(own))
+        })
+        .collect();
+    names.sort();
+    names
+}
+
+/// The list of programs to keep: ours, and those of `/etc/respawn.conf.d`. It is written down for whoever looks.
+fn programs(loaded: &Loaded) -> Vec<String> {
+    let autologin = if loaded.config.disabled("autologin") {
+        Autologin::Disabled
+    } else {
+        Autologin::Asked
+    };
+    let choice = Choice {
+        cmdline: &loaded.cmdline,
+        ssh: &loaded.config.rancher.ssh,
+        autologin,
+    };
+    let mut list = terminals::programs(choice, terminals::exists);
+    let mut files: Vec<_> = fs::read_dir(RESPAWN_FOLDER)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path())
+        .collect();
+    files.sort();
+    for file in files {
+        list.extend(respawn::parse(
+            &fs::read_to_string(file).unwrap_or_default(),
+        ));
+    }
+    attempt(
+        RESPAWN_LIST,
+        fs::write(RESPAWN_LIST, list.join("\n") + "\n"),
+    );
+    list
+}
+
+/// Kernel messages stay off the consoles that people type on, except those that say that it dies.
+fn quiet_kernel(debug: bool) {
+    if !debug {
+        attempt(
+            "/proc/sys/kernel/printk",
+            fs::write("/proc/sys/kernel/printk", "1"),
+        );
+    }
+}
+
+fn write_done() {
+    attempt(DONE, fs::write(DONE, "default\n"));
+}
+
+fn touch(path: &str) -> io::Result<()> {
+    fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(path)
+        .map(drop)
+}
+
+fn link(target: &str, path: &str) -> io::Result<()> {
+    match symlink(target, path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        other => other,
+    }
+}
+
+fn attempt(what: &str, result: io::Result<()>) {
+    if let Err(error) = result {
+        LOG.error(format_args!("{what}: {error}"));
+    }
+}
+
+fn report<E: std::error::Error + 'static>(result: Result<(), E>) {
+    if let Err(error) = result {
+        LOG.error(Chain(&error));
+    }
+}

@@ -1,0 +1,123 @@
+//! `~/.ssh/authorized_keys` of users rancher and docker.
+//!
+//! Owns a marked block of the file, rewritten at each start, so that a key taken out of the configuration no longer opens the door. Lines
+//! outside the block are the user's.
+
+use std::fs::Permissions;
+use std::io;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::Path;
+
+use super::accounts::User;
+use super::place::{Attributes, make_directory, write_with};
+
+const BEGIN: &str = "# begin: keys of the cloud-config, rewritten at each start";
+const END: &str = "# end: keys of the cloud-config";
+
+/// The file with `keys` in the marked block.
+#[must_use]
+pub fn with_block(old: &str, keys: &[String]) -> String {
+    let mut text = String::new();
+    let mut inside = false;
+    for line in old.lines() {
+        match line {
+            BEGIN => inside = true,
+            END => inside = false,
+            _ if !inside => {
+                text.push_str(line);
+                text.push('\n');
+            }
+            _ => {}
+        }
+    }
+    if keys.is_empty() {
+        return text;
+    }
+    text.push_str(BEGIN);
+    text.push('\n');
+    for key in keys
+        .iter()
+        .map(|key| key.trim())
+        .filter(|key| !key.is_empty())
+    {
+        // A key is one line: a second one could carry another key unseen.
+        text.push_str(key.lines().next().unwrap_or_default());
+        text.push('\n');
+    }
+    text.push_str(END);
+    text.push('\n');
+    text
+}
+
+/// Writes the keys for `user`, whose home directory exists under `root`.
+///
+/// # Errors
+/// When the file or its directory cannot be written.
+pub fn apply(root: &Path, user: &User, keys: &[String]) -> io::Result<()> {
+    let home = root.join(user.home.trim_start_matches('/'));
+    let folder = home.join(".ssh");
+    let file = folder.join("authorized_keys");
+    let old = std::fs::read_to_string(&file).unwrap_or_default();
+    let new = with_block(&old, keys);
+    if new == old {
+        return Ok(());
+    }
+    if !folder.exists() {
+        make_directory(&folder, 0o700)?;
+        std::fs::set_permissions(&folder, Permissions::from_mode(0o700))?;
+        chown(&folder, Some(user.uid), Some(user.gid))?;
+    }
+    let attributes = Attributes {
+        mode: 0o600,
+        uid: Some(user.uid),
+        gid: Some(user.gid),
+    };
+    write_with(&file, new.as_bytes(), attributes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys(list: &[&str]) -> Vec<String> {
+        list.iter().map(|key| (*key).to_owned()).collect()
+    }
+
+    #[test]
+    fn a_removed_key_goes_and_the_users_own_stays() {
+        let first = with_block("ssh-rsa MINE\n", &keys(&["ssh-ed25519 A", "ssh-ed25519 B"]));
+        let second = with_block(&first, &keys(&["ssh-ed25519 B\n"]));
+        assert!(second.contains("ssh-rsa MINE\n"));
+        assert!(!second.contains("ssh-ed25519 A"));
+        assert!(second.contains("ssh-ed25519 B\n"));
+        assert_eq!(with_block(&second, &[]), "ssh-rsa MINE\n");
+    }
+
+    #[test]
+    fn writing_twice_changes_nothing() {
+        let once = with_block("", &keys(&["ssh-ed25519 A"]));
+        assert_eq!(with_block(&once, &keys(&["ssh-ed25519 A"])), once);
+    }
+
+    #[test]
+    fn the_file_is_private_and_the_users() {
+        use std::os::unix::fs::MetadataExt;
+        let root = tempfile::tempdir().unwrap();
+        let (uid, gid) = (
+            rustix::process::getuid().as_raw(),
+            rustix::process::getgid().as_raw(),
+        );
+        let user = User {
+            name: "rancher".into(),
+            uid,
+            gid,
+            home: "/home/rancher".into(),
+        };
+        std::fs::create_dir_all(root.path().join("home/rancher")).unwrap();
+        apply(root.path(), &user, &keys(&["ssh-ed25519 A"])).unwrap();
+        let folder = root.path().join("home/rancher/.ssh");
+        let mode = |path: &Path| path.metadata().unwrap().mode() & 0o7777;
+        assert_eq!(mode(&folder), 0o700);
+        assert_eq!(mode(&folder.join("authorized_keys")), 0o600);
+    }
+}

@@ -1,0 +1,147 @@
+//! `ros udev-init`: main process of `udev`: starts udevd, has every device that the kernel already knows set up, and says so in
+//! `/run/udev-done`.
+//!
+//! The rules are Debian's. Must not load the modules of the configuration: init does.
+
+use std::io;
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus};
+use std::time::{Duration, Instant};
+
+use kernel::signals::{Event, Signals, wait_readable};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::os::fd::AsFd;
+
+use crate::log::Log;
+
+const LOG: Log = Log::of("udev");
+const UDEVD: &str = "/usr/lib/systemd/systemd-udevd";
+const CONTROL: &str = "/run/udev/control";
+const DONE: &str = "/run/udev-done";
+/// Devices that take longer are set up all the same; what waits for udev goes on.
+const SETTLE_LIMIT: &str = "30";
+const START_LIMIT: Duration = Duration::from_secs(10);
+
+/// Why devices are not set up.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A program is missing.
+    #[error("cannot run {0}")]
+    Start(&'static str, #[source] io::Error),
+    /// Signals cannot be blocked.
+    #[error("cannot take over signals")]
+    Signals(#[source] io::Error),
+    /// udevd ended.
+    #[error("udevd ended: {0}")]
+    Ended(ExitStatus),
+    /// udevd does not listen.
+    #[error("udevd does not listen on {CONTROL} after {} s", START_LIMIT.as_secs())]
+    Silent,
+    /// udevadm failed.
+    #[error("udevadm {0} failed: {1}")]
+    Udevadm(String, ExitStatus),
+    /// The stamp cannot be written.
+    #[error("cannot write {DONE}")]
+    Done(#[source] io::Error),
+}
+
+/// Runs udevd until SIGTERM.
+///
+/// # Errors
+/// When udevd cannot be started or ends by itself: the service manager starts the container again.
+pub fn run() -> Result<(), Error> {
+    let signals = Signals::block().map_err(Error::Signals)?;
+    // A socket left by the container before would pass for a running udevd.
+    std::fs::remove_file(CONTROL).ok();
+    let mut udevd = Command::new(UDEVD)
+        .spawn()
+        .map_err(|error| Error::Start(UDEVD, error))?;
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            if let Err(error) = cold_plug() {
+                LOG.failure(&error);
+            }
+        });
+        supervise(&mut udevd, &signals)
+    })
+}
+
+/// Waits for the end of udevd, which SIGTERM brings about.
+fn supervise(udevd: &mut Child, signals: &Signals) -> Result<(), Error> {
+    let mut told = false;
+    loop {
+        let ended = udevd
+            .try_wait()
+            .map_err(|error| Error::Start(UDEVD, error))?;
+        match ended {
+            Some(status) if told || status.signal().is_some_and(|signal| signal == 15) => {
+                return Ok(());
+            }
+            Some(status) => return Err(Error::Ended(status)),
+            None => {}
+        }
+        wait_readable(&[signals.as_fd()], None);
+        while let Some(event) = signals.next() {
+            if event == Event::Terminate {
+                told = true;
+                terminate(udevd);
+            }
+        }
+    }
+}
+
+fn terminate(udevd: &Child) {
+    let Ok(pid) = i32::try_from(udevd.id()) else {
+        return;
+    };
+    if let Err(error) = kill(Pid::from_raw(pid), Signal::SIGTERM) {
+        LOG.warn(format_args!("udevd cannot be signalled: {error}"));
+    }
+}
+
+/// Has udevd treat every device as if it had just appeared.
+fn cold_plug() -> Result<(), Error> {
+    wait_for_udevd()?;
+    udevadm(&["trigger", "--type=subsystems", "--action=add"])?;
+    udevadm(&["trigger", "--type=devices", "--action=add"])?;
+    if let Err(error) = settle() {
+        // Slow devices hold up nothing for longer than this.
+        LOG.failure(&error);
+    }
+    std::fs::write(DONE, "").map_err(Error::Done)?;
+    LOG.info("devices are set up");
+    Ok(())
+}
+
+fn wait_for_udevd() -> Result<(), Error> {
+    let deadline = Instant::now() + START_LIMIT;
+    while !Path::new(CONTROL).exists() {
+        if Instant::now() >= deadline {
+            return Err(Error::Silent);
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    Ok(())
+}
+
+/// `ros udev-settle`: waits until udevd has nothing left to do.
+///
+/// # Errors
+/// When udevadm cannot be run or gives up.
+pub fn settle() -> Result<(), Error> {
+    udevadm(&["settle", "--timeout", SETTLE_LIMIT])
+}
+
+fn udevadm(arguments: &[&str]) -> Result<(), Error> {
+    let status = Command::new("udevadm")
+        .args(arguments)
+        .status()
+        .map_err(|error| Error::Start("udevadm", error))?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(Error::Udevadm(arguments.join(" "), status))
+    }
+}
