@@ -3,12 +3,18 @@
 
 pub mod cmdline;
 pub mod docker;
+pub mod emit;
+pub mod layers;
+pub mod merge;
 pub mod metadata;
 pub mod node;
+pub mod path;
 pub mod problem;
+pub mod schema;
 pub mod store;
 pub mod types;
 pub mod userdata;
+pub mod yaml;
 
 pub use cmdline::Cmdline;
 pub use docker::docker_args;

@@ -114,6 +114,29 @@ impl Node {
         })
     }
 
+    /// The node of a JSON value, with no places.
+    #[must_use]
+    pub fn from_value(value: &Value) -> Self {
+        let entry = |item| Entry {
+            key: Position::default(),
+            node: Self::from_value(item),
+        };
+        match value {
+            Value::String(text) => Self::text(text.clone()),
+            Value::Array(items) => {
+                Self::made(Data::List(items.iter().map(Self::from_value).collect()))
+            }
+            Value::Object(map) => {
+                let entries = map.iter().map(|(name, item)| (name.clone(), entry(item)));
+                Self::made(Data::Map(entries.collect()))
+            }
+            other => Self::made(Data::Scalar {
+                text: other.to_string(),
+                quoted: false,
+            }),
+        }
+    }
+
     /// The map, if it is one.
     #[must_use]
     pub fn as_map(&self) -> Option<&Map> {

@@ -1,0 +1,99 @@
+//! What the keys of the cloud-config may hold, and the check of a tree against it.
+//! Owns the texts of findings; the keys themselves are data in `keys`.
+
+mod check;
+mod keys;
+mod suggest;
+
+pub use check::{check, redact, to_value};
+pub use keys::ROOT;
+
+/// The type of a value.
+#[derive(Debug)]
+pub enum Schema {
+    /// Anything.
+    Any,
+    /// A map of anything: services in Compose syntax.
+    AnyMap,
+    /// Text; any scalar is taken as it was written.
+    Text,
+    /// Text that `export` shows only on demand.
+    Secret,
+    /// A file mode in octal digits.
+    Mode,
+    /// true or false, also in YAML 1.1's words.
+    Bool,
+    /// A whole number from the first to the second.
+    Integer(i64, i64),
+    /// One of these texts.
+    OneOf(&'static [&'static str]),
+    /// A list.
+    List(&'static Schema),
+    /// A list of exactly these texts, named for the message.
+    Tuple(&'static [&'static str]),
+    /// A line for the shell, or a list of words.
+    Command,
+    /// A map with free keys.
+    Map(&'static Schema),
+    /// A map with these keys only.
+    Object(&'static [Key]),
+}
+
+/// A key of an object.
+#[derive(Debug)]
+pub struct Key {
+    /// Its name.
+    pub name: &'static str,
+    /// What it holds.
+    pub schema: Schema,
+    /// How it is treated.
+    pub kind: Kind,
+}
+
+/// How a key is treated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// As any.
+    Plain,
+    /// Its map is of no use without it.
+    Required,
+    /// Not exported without `--private`.
+    Private,
+    /// Accepted for old files; the text says what to use.
+    Ignored(&'static str),
+}
+
+impl Schema {
+    /// True when values are scalars.
+    #[must_use]
+    pub fn is_scalar(&self) -> bool {
+        use Schema::{Bool, Integer, Mode, OneOf, Secret, Text};
+        matches!(self, Text | Secret | Mode | Bool | Integer(..) | OneOf(_))
+    }
+
+    /// The type's name in JSON schema.
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Any => "any",
+            Self::AnyMap | Self::Map(_) | Self::Object(_) => "object",
+            Self::Text | Self::Secret | Self::Mode | Self::OneOf(_) | Self::Command => "string",
+            Self::Bool => "boolean",
+            Self::Integer(..) => "integer",
+            Self::List(_) | Self::Tuple(_) => "array",
+        }
+    }
+}
+
+/// The schema of `key` in a map of type `schema`.
+#[must_use]
+pub fn child(schema: &'static Schema, key: &str) -> Option<&'static Schema> {
+    match schema {
+        Schema::Any | Schema::AnyMap => Some(&Schema::Any),
+        Schema::Map(item) => Some(item),
+        Schema::Object(keys) => keys
+            .iter()
+            .find(|known| known.name == key)
+            .map(|known| &known.schema),
+        _ => None,
+    }
+}

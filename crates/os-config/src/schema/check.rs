@@ -1,0 +1,398 @@
+//! The check of a tree against the schema: takes out what cannot be used, puts the rest into one form, reports all.
+//! Owns the texts of findings.
+
+use super::{Key, Kind, Schema, child, suggest};
+use crate::node::{Data, Map, Meaning, Node, meaning};
+use crate::problem::{Problem, Severity};
+use serde_json::Value;
+use std::collections::HashSet;
+
+/// Takes every value that `schema` refuses out of `node`, so that the layer below or the default shows through, and
+/// reports each. Unknown keys are reported and stay (nothing reads them). False: `node` itself is of no use.
+pub fn check(
+    node: &mut Node,
+    schema: &'static Schema,
+    path: &str,
+    problems: &mut Vec<Problem>,
+) -> bool {
+    Check { problems }.value(node, schema, path)
+}
+
+struct Check<'a> {
+    problems: &'a mut Vec<Problem>,
+}
+
+impl Check<'_> {
+    fn report(&mut self, severity: Severity, node: &Node, path: &str, what: String, advice: &str) {
+        let key = if path.is_empty() { "(root)" } else { path };
+        self.problems
+            .push(Problem::new(severity, &node.position, key, what).advise(advice));
+    }
+
+    fn value(&mut self, node: &mut Node, schema: &'static Schema, path: &str) -> bool {
+        if node.is_null() && !matches!(schema, Schema::Any) {
+            if !path.is_empty() {
+                self.report(
+                    Severity::Warning,
+                    node,
+                    path,
+                    "No value".into(),
+                    "give it one, or remove the line",
+                );
+            }
+            return false;
+        }
+        match schema {
+            Schema::Any => true,
+            Schema::AnyMap => {
+                matches!(node.data, Data::Map(_)) || self.wrong_type(node, schema, path)
+            }
+            Schema::Map(item) => self.free_map(node, schema, item, path),
+            Schema::Object(keys) => self.object(node, schema, keys, path),
+            Schema::List(item) => self.list(node, schema, item, path),
+            Schema::Tuple(names) => self.tuple(node, schema, names, path),
+            Schema::Command => match node.data {
+                Data::List(_) => self.list(node, &Schema::List(&Schema::Text), &Schema::Text, path),
+                Data::Map(_) => self.command_map(node, path),
+                Data::Scalar { .. } => true,
+            },
+            _ => self.scalar(node, schema, path),
+        }
+    }
+
+    fn wrong_type(&mut self, node: &Node, schema: &Schema, path: &str) -> bool {
+        let what = format!(
+            "Invalid type. Expected: {}, given: {}",
+            schema.name(),
+            node.type_name()
+        );
+        let advice = match schema.name() {
+            "object" => "write `key: value` lines below it, indented and without `-`",
+            "array" => "write it as a list: `- value` on a line of its own",
+            "integer" => "write a whole number without quotes",
+            "boolean" => "write true or false without quotes",
+            _ => "write one text, in quotes if it has special characters",
+        };
+        self.report(Severity::Error, node, path, what, advice);
+        false
+    }
+
+    /// `- echo a: b` is a map to YAML, the usual mistake in commands.
+    fn command_map(&mut self, node: &Node, path: &str) -> bool {
+        let what = "Invalid type. Expected: string, given: object".to_owned();
+        self.report(
+            Severity::Error,
+            node,
+            path,
+            what,
+            "put the command in quotes: it contains `: `",
+        );
+        false
+    }
+
+    fn free_map(
+        &mut self,
+        node: &mut Node,
+        schema: &'static Schema,
+        item: &'static Schema,
+        path: &str,
+    ) -> bool {
+        let Data::Map(map) = &mut node.data else {
+            return self.wrong_type(node, schema, path);
+        };
+        map.retain(|name, entry| self.value(&mut entry.node, item, &join(path, name)));
+        true
+    }
+
+    fn object(
+        &mut self,
+        node: &mut Node,
+        schema: &'static Schema,
+        keys: &'static [Key],
+        path: &str,
+    ) -> bool {
+        let Data::Map(map) = &mut node.data else {
+            return self.wrong_type(node, schema, path);
+        };
+        map.retain(|name, entry| {
+            let here = join(path, name);
+            match keys.iter().find(|key| key.name == name) {
+                Some(key) => {
+                    if let Kind::Ignored(advice) = key.kind {
+                        let what = "Has no effect".to_owned();
+                        self.report(Severity::Warning, &entry.node, &here, what, advice);
+                    }
+                    self.value(&mut entry.node, &key.schema, &here)
+                }
+                None => {
+                    let what = format!("Additional property {name} is not allowed");
+                    let problem = Problem::new(Severity::Error, &entry.key, &here, what);
+                    self.problems
+                        .push(problem.advise(suggest::for_key(schema, path, name)));
+                    true
+                }
+            }
+        });
+        self.complete(node, keys, path)
+    }
+
+    fn complete(&mut self, node: &Node, keys: &[Key], path: &str) -> bool {
+        let Data::Map(map) = &node.data else {
+            return false;
+        };
+        let missing = |key: &&Key| key.kind == Kind::Required && !map.contains_key(key.name);
+        let Some(key) = keys.iter().find(missing) else {
+            return true;
+        };
+        let what = format!("{} is required", key.name);
+        self.report(
+            Severity::Error,
+            node,
+            path,
+            what,
+            &format!("add `{}: …`; without it the entry is skipped", key.name),
+        );
+        false
+    }
+
+    fn list(
+        &mut self,
+        node: &mut Node,
+        schema: &'static Schema,
+        item: &'static Schema,
+        path: &str,
+    ) -> bool {
+        if matches!(node.data, Data::Scalar { .. }) && item.is_scalar() {
+            self.wrap(node, schema, path);
+        }
+        let Data::List(items) = &mut node.data else {
+            return self.wrong_type(node, schema, path);
+        };
+        let mut index = 0;
+        items.retain_mut(|entry| {
+            let here = join(path, &index.to_string());
+            index += 1;
+            self.value(entry, item, &here)
+        });
+        if item.is_scalar() {
+            self.repeated(node, path);
+        }
+        true
+    }
+
+    /// One value where a list belongs: losing an only SSH key to a missing `-` would lock the user out.
+    fn wrap(&mut self, node: &mut Node, schema: &Schema, path: &str) {
+        let what = format!(
+            "Invalid type. Expected: {}, given: {}",
+            schema.name(),
+            node.type_name()
+        );
+        let advice = "read as a list of this one value; write `- value` on a line of its own";
+        self.report(Severity::Warning, node, path, what, advice);
+        let only = Node {
+            data: std::mem::take(&mut node.data),
+            position: node.position.clone(),
+        };
+        node.data = Data::List(vec![only]);
+    }
+
+    fn repeated(&mut self, node: &Node, path: &str) {
+        let Data::List(items) = &node.data else {
+            return;
+        };
+        let mut seen = HashSet::new();
+        for item in items {
+            if let Data::Scalar { text, .. } = &item.data
+                && !seen.insert(text.as_str())
+            {
+                self.report(
+                    Severity::Warning,
+                    item,
+                    path,
+                    "array items must be unique".into(),
+                    "remove one of the two",
+                );
+            }
+        }
+    }
+
+    fn tuple(&mut self, node: &mut Node, schema: &Schema, names: &[&str], path: &str) -> bool {
+        let Data::List(items) = &mut node.data else {
+            return self.wrong_type(node, schema, path);
+        };
+        for item in items.iter_mut().filter(|item| item.is_null()) {
+            item.data = Data::Scalar {
+                text: String::new(),
+                quoted: true,
+            };
+        }
+        let scalars = items
+            .iter()
+            .all(|item| matches!(item.data, Data::Scalar { .. }));
+        if scalars && items.len() == names.len() {
+            return true;
+        }
+        let what = format!(
+            "Expected: {} strings ({}), given: {}",
+            names.len(),
+            names.join(", "),
+            items.len()
+        );
+        let what = if scalars {
+            what
+        } else {
+            format!("Expected: strings ({}) only", names.join(", "))
+        };
+        self.report(
+            Severity::Error,
+            node,
+            path,
+            what,
+            "write all of them, `\"\"` for what is not needed; the entry is skipped",
+        );
+        false
+    }
+
+    fn scalar(&mut self, node: &mut Node, schema: &'static Schema, path: &str) -> bool {
+        let Data::Scalar { text, quoted } = &mut node.data else {
+            return self.wrong_type(node, schema, path);
+        };
+        match schema {
+            Schema::Bool => match truth(text, *quoted) {
+                Some(value) => value.clone_into(text),
+                None => return self.wrong_type(node, schema, path),
+            },
+            Schema::Integer(least, most) => match meaning(text) {
+                Meaning::Integer(value) if !*quoted => {
+                    *text = value.to_string();
+                    return (*least..=*most).contains(&value)
+                        || self.out_of_range(node, (*least, *most), path);
+                }
+                _ => return self.wrong_type(node, schema, path),
+            },
+            Schema::OneOf(allowed) => {
+                return allowed.contains(&text.as_str()) || self.not_allowed(node, allowed, path);
+            }
+            Schema::Mode => return is_mode(text) || self.not_a_mode(node, path),
+            _ => {}
+        }
+        true
+    }
+
+    fn out_of_range(&mut self, node: &Node, (least, most): (i64, i64), path: &str) -> bool {
+        let what = format!("Out of range: {}", shown(node));
+        self.report(
+            Severity::Error,
+            node,
+            path,
+            what,
+            &format!("write a number from {least} to {most}"),
+        );
+        false
+    }
+
+    fn not_allowed(&mut self, node: &Node, allowed: &[&str], path: &str) -> bool {
+        let what = format!("{} is not one of the allowed values", shown(node));
+        let list: Vec<String> = allowed.iter().map(|value| format!("`{value}`")).collect();
+        self.report(
+            Severity::Error,
+            node,
+            path,
+            what,
+            &format!("write one of {}", list.join(", ")),
+        );
+        false
+    }
+
+    fn not_a_mode(&mut self, node: &Node, path: &str) -> bool {
+        let what = format!("{} is not a file mode", shown(node));
+        self.report(
+            Severity::Error,
+            node,
+            path,
+            what,
+            "write octal digits in quotes, such as \"0644\"",
+        );
+        false
+    }
+}
+
+fn shown(node: &Node) -> String {
+    let Data::Scalar { text, .. } = &node.data else {
+        return node.type_name().to_owned();
+    };
+    let mut short: String = text.chars().take(40).collect();
+    if short.len() < text.len() {
+        short.push('…');
+    }
+    format!("`{short}`")
+}
+
+fn truth(text: &str, quoted: bool) -> Option<&'static str> {
+    if quoted {
+        return None;
+    }
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "yes" | "on" | "y" => Some("true"),
+        "false" | "no" | "off" | "n" => Some("false"),
+        _ => None,
+    }
+}
+
+fn is_mode(text: &str) -> bool {
+    let digits = text.strip_prefix("0o").unwrap_or(text);
+    (3..=5).contains(&digits.len()) && digits.bytes().all(|byte| (b'0'..=b'7').contains(&byte))
+}
+
+fn join(path: &str, key: &str) -> String {
+    if path.is_empty() {
+        key.to_owned()
+    } else {
+        format!("{path}.{key}")
+    }
+}
+
+/// The value of a checked tree, without places, each known key in its type; what has none is as in [`Node::to_value`].
+#[must_use]
+pub fn to_value(node: &Node, schema: &'static Schema) -> Value {
+    match (&node.data, schema) {
+        (Data::Map(map), _) => {
+            let value =
+                |name: &str, node| to_value(node, child(schema, name).unwrap_or(&Schema::Any));
+            Value::Object(
+                map.iter()
+                    .map(|(name, entry)| (name.clone(), value(name, &entry.node)))
+                    .collect(),
+            )
+        }
+        (Data::List(items), Schema::List(item)) => {
+            items.iter().map(|entry| to_value(entry, item)).collect()
+        }
+        (Data::List(items), Schema::Tuple(_) | Schema::Command) => items
+            .iter()
+            .map(|entry| to_value(entry, &Schema::Text))
+            .collect(),
+        (
+            Data::Scalar { text, .. },
+            Schema::Text | Schema::Secret | Schema::Mode | Schema::OneOf(_) | Schema::Command,
+        ) => Value::String(text.clone()),
+        _ => node.to_value(),
+    }
+}
+
+/// Takes what is private out of `map`.
+pub fn redact(map: &mut Map, schema: &'static Schema) {
+    let private = |name: &str| match schema {
+        Schema::Object(keys) => keys
+            .iter()
+            .any(|key| key.name == name && key.kind == Kind::Private),
+        Schema::Map(item) => matches!(item, Schema::Secret),
+        _ => false,
+    };
+    map.retain(|name, _| !private(name));
+    for (name, entry) in map.iter_mut() {
+        if let (Data::Map(inner), Some(schema)) = (&mut entry.node.data, child(schema, name)) {
+            redact(inner, schema);
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! Every key of the cloud-config, as data. The same names as the fields of `types`.
+
+use super::Kind::{Ignored, Plain, Private, Required};
+use super::Schema::{
+    AnyMap, Bool, Command, Integer, List, Map, Mode, Object, OneOf, Secret, Text, Tuple,
+};
+use super::{Key, Kind, Schema};
+
+const MAX_SECONDS: i64 = 86_400;
+const TEXTS: Schema = List(&Text);
+const COMMANDS: Schema = List(&Command);
+const SERVICES: Schema = Map(&AnyMap);
+
+const fn key(name: &'static str, schema: Schema) -> Key {
+    Key {
+        name,
+        schema,
+        kind: Plain,
+    }
+}
+
+const fn of_kind(name: &'static str, schema: Schema, kind: Kind) -> Key {
+    Key { name, schema, kind }
+}
+
+/// The whole cloud-config.
+pub static ROOT: Schema = Object(&[
+    key("hostname", Text),
+    key("ssh_authorized_keys", TEXTS),
+    key("write_files", List(&WRITE_FILE)),
+    key(
+        "mounts",
+        List(&Tuple(&["device", "target", "type", "options"])),
+    ),
+    key("runcmd", COMMANDS),
+    key("bootcmd", COMMANDS),
+    key("rancher", Object(RANCHER)),
+    // Written by RancherOS 1.x into init.yml.
+    of_kind("EXTRA_CMDLINE", Text, Private),
+]);
+
+static WRITE_FILE: Schema = Object(&[
+    of_kind("path", Text, Required),
+    key("content", Text),
+    key("encoding", OneOf(&ENCODINGS)),
+    key("owner", Text),
+    key("permissions", Mode),
+    key("container", Text),
+]);
+
+const ENCODINGS: [&str; 9] = [
+    "",
+    "b64",
+    "base64",
+    "gz",
+    "gzip",
+    "gz+b64",
+    "gz+base64",
+    "gzip+b64",
+    "gzip+base64",
+];
+
+static RANCHER: &[Key] = &[
+    key("console", Text),
+    key("environment", Map(&Text)),
+    key("services", SERVICES),
+    key("services_include", Map(&Bool)),
+    key("bootstrap", SERVICES),
+    key("cloud_init_services", SERVICES),
+    key("bootstrap_docker", Object(DOCKER)),
+    key("system_docker", Object(DOCKER)),
+    key("docker", Object(DOCKER)),
+    key("cloud_init", Object(&[key("datasources", TEXTS)])),
+    key("debug", Bool),
+    key("log", Bool),
+    key("rm_usr", Bool),
+    key("no_sharedroot", Bool),
+    key("force_console_rebuild", Bool),
+    key("recovery", Bool),
+    key("disable", List(&OneOf(&["password", "autologin"]))),
+    key("modules", TEXTS),
+    key("network", Object(NETWORK)),
+    key("repositories", Map(&Object(&[key("url", Text)]))),
+    key("ssh", Object(SSH)),
+    key("state", Object(STATE)),
+    key("upgrade", Object(UPGRADE)),
+    key("registry_auths", Map(&Object(REGISTRY_AUTH))),
+    key("defaults", Object(DEFAULTS)),
+    key("resize_device", Text),
+    key("sysctl", Map(&Text)),
+    key("restart_services", TEXTS),
+    key("hypervisor_service", Bool),
+    key("shutdown_timeout", Integer(5, MAX_SECONDS)),
+    key("http_load_retries", Integer(0, 1000)),
+    key("preload_wait", Bool),
+    key("cluster", AnyMap),
+];
+
+static DOCKER: &[Key] = &[
+    key("bridge", Text),
+    key("bip", Text),
+    key("config_file", Text),
+    key("containerd", Text),
+    key("debug", Bool),
+    key("exec_root", Text),
+    key("group", Text),
+    key("graph", Text),
+    key("data_root", Text),
+    key("host", TEXTS),
+    key("insecure_registry", TEXTS),
+    key("live_restore", Bool),
+    key("log_driver", Text),
+    key("log_opts", Map(&Text)),
+    key("pid_file", Text),
+    key("registry_mirror", Text),
+    of_kind(
+        "restart",
+        Bool,
+        Ignored("Docker has no such flag any more; remove it"),
+    ),
+    key("selinux_enabled", Bool),
+    key("storage_driver", Text),
+    key("userland_proxy", Bool),
+    key("engine", Text),
+    key("tls", Bool),
+    key("tls_args", TEXTS),
+    key("extra_args", TEXTS),
+    of_kind("server_cert", Text, Private),
+    of_kind("server_key", Secret, Private),
+    of_kind("ca_cert", Text, Private),
+    of_kind("ca_key", Secret, Private),
+    key("environment", TEXTS),
+    key("storage_context", Text),
+    key("exec", Bool),
+    of_kind("args", TEXTS, Ignored("use `extra_args`")),
+];
+
+static NETWORK: &[Key] = &[
+    key("interfaces", Map(&Object(INTERFACE))),
+    key("dns", Object(DNS)),
+    key("dhcp_timeout", Integer(0, MAX_SECONDS)),
+    key("pre_cmds", TEXTS),
+    key("post_cmds", TEXTS),
+    key("http_proxy", Text),
+    key("https_proxy", Text),
+    key("no_proxy", Text),
+    key("wifi_networks", Map(&Object(WIFI))),
+    key(
+        "modem_networks",
+        Map(&Object(&[key("apn", Text), key("extra_args", Text)])),
+    ),
+];
+
+static DNS: &[Key] = &[key("nameservers", TEXTS), key("search", TEXTS)];
+
+static INTERFACE: &[Key] = &[
+    key("match", Text),
+    key("dhcp", Bool),
+    key("dhcp_args", Text),
+    key("address", Text),
+    key("addresses", TEXTS),
+    key("ipv4ll", Bool),
+    key("gateway", Text),
+    key("gateway_ipv6", Text),
+    key("mtu", Integer(0, 65_535)),
+    key("bridge", Text),
+    key("bond", Text),
+    key("bond_opts", Map(&Text)),
+    key("vlans", Text),
+    key("pre_up", TEXTS),
+    key("post_up", TEXTS),
+    key("wifi_network", Text),
+];
+
+static WIFI: &[Key] = &[
+    key("address", Text),
+    key("gateway", Text),
+    key("ssid", Text),
+    of_kind("psk", Secret, Private),
+    key("scan_ssid", Integer(0, 1)),
+    key("priority", Integer(-1000, 1000)),
+    key("pairwise", Text),
+    key("group", Text),
+    key("eap", Text),
+    key("identity", Text),
+    key("anonymous_identity", Text),
+    key("ca_certs", TEXTS),
+    key("client_certs", TEXTS),
+    of_kind("private_keys", List(&Secret), Private),
+    of_kind("private_key_passwds", List(&Secret), Private),
+    key("phases", TEXTS),
+    key("eapol_flags", Integer(0, 3)),
+    key("key_mgmt", Text),
+    of_kind("password", Secret, Private),
+];
+
+static SSH: &[Key] = &[
+    key("daemon", Bool),
+    key("port", Integer(1, 65_535)),
+    key("listen_address", Text),
+    of_kind("keys", Map(&Secret), Private),
+];
+
+static STATE: &[Key] = &[
+    key("dev", Text),
+    key("fstype", Text),
+    key("directory", Text),
+    key("wait", Bool),
+    key("required", Bool),
+    key("autoformat", TEXTS),
+    key("mdadm_scan", Bool),
+    key("lvm_scan", Bool),
+    key("cryptsetup", Bool),
+    key("rngd", Bool),
+    key("script", Text),
+    key("oem_dev", Text),
+    key("oem_fstype", Text),
+    key("boot_dev", Text),
+    key("boot_fstype", Text),
+];
+
+static UPGRADE: &[Key] = &[
+    key("url", Text),
+    key("image", Text),
+    key("rollback", Text),
+    key("policy", OneOf(&["download", "auto", "none"])),
+];
+
+static REGISTRY_AUTH: &[Key] = &[
+    key("username", Text),
+    of_kind("password", Secret, Private),
+    of_kind("auth", Secret, Private),
+    key("email", Text),
+    key("serveraddress", Text),
+    of_kind("identitytoken", Secret, Private),
+    of_kind("registrytoken", Secret, Private),
+];
+
+static DEFAULTS: &[Key] = &[
+    key("hostname", Text),
+    key("docker", Object(DOCKER)),
+    key("network", Object(NETWORK)),
+    key("system_docker_logs", Text),
+];
