@@ -1,2 +1,201 @@
-//! image-build
-fn main() {}
+//! Command line of the image build. Parses, calls the steps in order, prints the chain of causes of a failure; builds nothing itself.
+
+mod apt;
+mod context;
+mod control;
+mod cpio;
+mod digest;
+mod elf;
+mod error;
+mod hash;
+mod images;
+mod initrd;
+mod iptables;
+mod kconfig;
+mod kernel;
+mod layers;
+mod osconfig;
+mod packages;
+mod resolve;
+mod root;
+mod run;
+mod sources;
+mod spec;
+mod tarball;
+mod tree;
+mod unpack;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::apt::Apt;
+use crate::context::Context;
+use crate::error::Result;
+use crate::iptables::Iptables;
+use crate::kernel::Kernel;
+use crate::root::{Parts, Root};
+
+/// Builds RancherOS: kernel, root image, initrd and ISO, with a manifest and an SBOM.
+#[derive(Parser)]
+struct Arguments {
+    /// Override a value of image-build/settings.toml, e.g. `--set suite=testing`.
+    #[arg(long, global = true, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Compress the root image quickly rather than well (for work on the code).
+    #[arg(long, global = true)]
+    quick: bool,
+    #[command(subcommand)]
+    step: Step,
+}
+
+#[derive(Subcommand, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    /// Everything.
+    All,
+    /// Download, check and unpack the packages.
+    Packages {
+        /// Fetch the package lists first, however new they are.
+        #[arg(long)]
+        refresh: bool,
+    },
+    /// Build the kernel: build/vmlinuz.
+    Kernel,
+    /// Build the static iptables.
+    Iptables,
+    /// Compile `ros` and `init`.
+    Programs,
+    /// Build the root image.
+    Root,
+    /// Build build/vmlinuz and build/initrd.
+    Initrd,
+    /// Print the layers and how many files of which size they hold.
+    List,
+    /// Remove build/ (and with --cache what the cache holds).
+    Clean {
+        /// Remove the cache too: the next build starts from nothing.
+        #[arg(long)]
+        cache: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    match go(&Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("image-build: {error}");
+            let mut cause = std::error::Error::source(&error);
+            while let Some(error) = cause {
+                eprintln!("  because: {error}");
+                cause = error.source();
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn go(arguments: &Arguments) -> Result<()> {
+    let mut context = Context::new(&arguments.set)?;
+    if arguments.quick {
+        context.settings.squashfs_level = context.settings.squashfs_quick_level;
+    }
+    if let Step::Clean { cache } = arguments.step {
+        return clean(&context, cache);
+    }
+    let apt = Apt::open(&context)?;
+    match arguments.step {
+        Step::Packages { refresh } => {
+            if refresh {
+                apt.refresh()?;
+            }
+            packages::prepare(&context, &apt).map(drop)
+        }
+        Step::Kernel => kernel_image(&context, &apt).map(drop),
+        Step::Iptables => iptables::build(&context, &apt).map(drop),
+        Step::Programs => programs(&context).map(drop),
+        Step::Root => build_root(&context, &apt).map(drop),
+        Step::List => build_root(&context, &apt).and_then(|built| list(&built.root)),
+        Step::Initrd | Step::All => {
+            let built = build_root(&context, &apt)?;
+            initrd::build(&context, &built.programs["init"], &built.root).map(drop)
+        }
+        Step::Clean { .. } => Ok(()),
+    }
+}
+
+/// What `build_root` made and used.
+struct Built {
+    root: Root,
+    programs: BTreeMap<String, PathBuf>,
+}
+
+fn build_root(context: &Context, apt: &Apt) -> Result<Built> {
+    let packages = packages::prepare(context, apt)?;
+    let Iptables { program, .. } = iptables::build(context, apt)?;
+    let kernel = kernel_image(context, apt)?;
+    let programs = programs(context)?;
+    let built = BTreeMap::from([
+        ("ros".to_owned(), programs["ros"].clone()),
+        ("iptables".to_owned(), program),
+    ]);
+    let parts = Parts {
+        built,
+        modules: kernel.dir.join("modules"),
+        version: format!("v{}", env!("CARGO_PKG_VERSION")),
+    };
+    let root = root::build(context, &packages, &parts)?;
+    Ok(Built { root, programs })
+}
+
+fn kernel_image(context: &Context, apt: &Apt) -> Result<Kernel> {
+    let kernel = kernel::build(context, apt)?;
+    root::publish(&kernel.dir.join("vmlinuz"), &context.build.join("vmlinuz"))?;
+    Ok(kernel)
+}
+
+/// Compiles our two static programs; cargo knows what changed.
+fn programs(context: &Context) -> Result<BTreeMap<String, PathBuf>> {
+    context.say("programs", "cargo build --release -p ros -p init");
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
+    context
+        .run("programs", &cargo)
+        .dir(&context.repo)
+        .args(["build", "--release", "-p", "ros", "-p", "init"])
+        .go()?;
+    let folder = std::env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| context.repo.join("target"), PathBuf::from);
+    let folder = folder.join("x86_64-unknown-linux-gnu/release");
+    Ok(["ros", "init"]
+        .iter()
+        .map(|name| ((*name).to_owned(), folder.join(name)))
+        .collect())
+}
+
+fn list(root: &Root) -> Result<()> {
+    for (layer, digest) in &root.layers {
+        println!(
+            "{:10} {:5} files {:12} bytes  {}",
+            layer.name,
+            layer.tree.len(),
+            digest.size,
+            digest.diff_id
+        );
+        for (path, node) in layer.tree.iter() {
+            println!("    {:04o} {}:{} {path}", node.mode, node.uid, node.gid);
+        }
+    }
+    Ok(())
+}
+
+fn clean(context: &Context, cache: bool) -> Result<()> {
+    let mut folders = vec![context.build.clone()];
+    if cache {
+        folders.push(context.cache.clone());
+    }
+    for folder in folders {
+        std::fs::remove_dir_all(&folder).map_err(error::file("remove", &folder))?;
+    }
+    Ok(())
+}
