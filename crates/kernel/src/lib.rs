@@ -6,7 +6,9 @@
 
 pub mod block;
 pub mod cgroup;
+pub mod clock;
 pub mod cmdline;
+pub mod disk;
 pub mod loopdev;
 pub mod modules;
 pub mod mount;

@@ -81,6 +81,12 @@ pub fn kill(pid: u32, how: Kill) -> bool {
     pid.is_some_and(|pid| kill_process(pid, how.signal()).is_ok())
 }
 
+/// Whether there is a process of that number, ended ones that nobody has reaped included.
+pub fn is_alive(pid: u32) -> bool {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    pid.is_some_and(|pid| rustix::process::test_kill_process(pid).is_ok())
+}
+
 /// Signals every process but this one and the kernel's own threads; false when there is none left.
 pub fn kill_everything(how: Kill) -> bool {
     // SAFETY: kill(2) with -1 touches no memory of ours; as PID 1 the kernel leaves the caller out.

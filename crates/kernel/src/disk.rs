@@ -1,0 +1,16 @@
+//! Space on a file system.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+/// Bytes that unprivileged processes may still write on the file system of `path`.
+pub fn available(path: &Path) -> io::Result<u64> {
+    let stat = rustix::fs::statvfs(path)?;
+    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
+/// Reserves `size` bytes for `file` without writing them.
+pub fn allocate(file: &File, size: u64) -> io::Result<()> {
+    rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), 0, size).map_err(Into::into)
+}

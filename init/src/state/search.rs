@@ -1,0 +1,251 @@
+//! Looking for the state device until it is there, may be made, or patience ends. The decision is a pure function.
+
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use kernel::block::{Kind, Resolve, Spec, resolve};
+use kernel::uevent::Uevents;
+
+use super::Error;
+use super::format::{self, Blank};
+use super::hardware::Coldplug;
+use crate::log;
+use crate::machine::Machine;
+use crate::plan::Disk;
+
+/// With `rancher.state.wait`.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Without: disks that are just being found still count, until the kernel has been quiet for a while.
+const SETTLE: Duration = Duration::from_secs(8);
+const QUIET: Duration = Duration::from_secs(2);
+
+/// A device to mount.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// Its node.
+    pub path: PathBuf,
+    /// What lies on it.
+    pub content: Option<kernel::block::Content>,
+    /// Whether this boot made the file system.
+    pub formatted: bool,
+}
+
+/// What one look at the devices showed.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Seen {
+    target: Option<Resolve>,
+    blank: Option<(PathBuf, Blank)>,
+}
+
+/// What to do next.
+#[derive(Debug, PartialEq, Eq)]
+enum Step {
+    Mount(Resolve),
+    Format(PathBuf, Blank),
+    Wait,
+    GiveUp,
+}
+
+/// A file system that is there always comes before making one; a blank disk that may be formatted ends the wait for one.
+fn decide(seen: Seen, time_is_up: bool) -> Step {
+    let blank = seen.blank;
+    match seen.target {
+        // A path names a disk that is blank itself: it has no file system yet.
+        Some(target) if target.content.is_some() => Step::Mount(target),
+        target => match (blank, target) {
+            (Some((path, blank)), _) => Step::Format(path, blank),
+            (None, Some(target)) => Step::Mount(target),
+            (None, None) if time_is_up => Step::GiveUp,
+            (None, None) => Step::Wait,
+        },
+    }
+}
+
+/// Finds the device, waiting as the plan says, and formats one when it may.
+pub fn find(machine: &mut Machine, disk: &Disk) -> Result<Found, Error> {
+    let spec = Spec::parse(&disk.spec);
+    let began = Instant::now();
+    let events = Uevents::subscribe().ok();
+    let mut coldplug = Coldplug::default();
+    let mut last_event = Instant::now();
+    loop {
+        let time_is_up =
+            is_time_up(disk.wait, began.elapsed(), last_event.elapsed()) || machine.stop.is_some();
+        match decide(look(&spec, &disk.autoformat), time_is_up) {
+            Step::Mount(target) => return usable(target),
+            Step::Format(path, blank) => {
+                let content = format::make(machine, &path, &disk.label, blank)?;
+                return Ok(Found {
+                    path,
+                    content,
+                    formatted: true,
+                });
+            }
+            Step::GiveUp => {
+                return Err(Error::NotFound {
+                    spec: disk.spec.clone(),
+                    waited: began.elapsed().as_secs(),
+                });
+            }
+            Step::Wait => {}
+        }
+        if coldplug.load_new() {
+            last_event = Instant::now();
+            continue;
+        }
+        coldplug.announce(|| log::info(&format!("waiting for state device {}", disk.spec)));
+        let fds: Vec<_> = events.iter().map(AsFd::as_fd).collect();
+        machine.wait(&fds, Some(Instant::now() + Duration::from_secs(1)));
+        if events.as_ref().is_some_and(Uevents::drain) {
+            last_event = Instant::now();
+        }
+    }
+}
+
+fn is_time_up(wait: bool, elapsed: Duration, quiet: Duration) -> bool {
+    if wait {
+        elapsed >= PATIENCE
+    } else {
+        elapsed >= SETTLE || quiet >= QUIET
+    }
+}
+
+fn look(spec: &Spec, autoformat: &[PathBuf]) -> Seen {
+    let target = resolve(spec);
+    // Reading the first MiB of every listed disk is only worth it when there is nothing to mount.
+    let mounts = target
+        .as_ref()
+        .is_some_and(|target| target.content.is_some());
+    let blank = if mounts {
+        None
+    } else {
+        autoformat
+            .iter()
+            .find_map(|path| Some((path.clone(), format::blank(path)?)))
+    };
+    Seen { target, blank }
+}
+
+fn usable(target: Resolve) -> Result<Found, Error> {
+    let device = target.path.display().to_string();
+    let refuse = |what: &str, advice| {
+        Err(Error::Unusable {
+            device: device.clone(),
+            what: what.to_owned(),
+            advice,
+        })
+    };
+    match target.content.as_ref().map(|content| content.kind) {
+        None => refuse(
+            "no file system that is known here",
+            "format it, or list it in rancher.state.autoformat if it is empty",
+        ),
+        Some(Kind::Swap) => refuse("swap space", "give another device"),
+        Some(Kind::Encrypted) => refuse(
+            "an encrypted volume",
+            "rancher.state.cryptsetup is not supported yet",
+        ),
+        Some(Kind::Lvm) => refuse(
+            "an LVM volume",
+            "rancher.state.lvm_scan is not supported yet",
+        ),
+        Some(Kind::Raid) => refuse(
+            "a member of a RAID",
+            "rancher.state.mdadm_scan is not supported yet",
+        ),
+        Some(Kind::FileSystem) => Ok(Found {
+            path: target.path,
+            content: target.content,
+            formatted: false,
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kernel::block::Content;
+    use std::path::Path;
+
+    fn content(kind: Kind) -> Content {
+        Content {
+            kind,
+            fstype: "ext4",
+            label: None,
+            uuid: None,
+            has_errors: false,
+        }
+    }
+
+    fn target(content: Option<Content>) -> Resolve {
+        Resolve {
+            path: "/dev/vda".into(),
+            content,
+        }
+    }
+
+    #[test]
+    fn what_is_there_is_never_formatted() {
+        let seen = Seen {
+            target: Some(target(Some(content(Kind::FileSystem)))),
+            blank: Some(("/dev/vdb".into(), Blank::Zeroes)),
+        };
+        assert!(
+            matches!(decide(seen, false), Step::Mount(found) if found.path == Path::new("/dev/vda"))
+        );
+    }
+
+    #[test]
+    fn a_blank_disk_ends_the_wait() {
+        let blank = Some(("/dev/vda".into(), Blank::Zeroes));
+        assert_eq!(
+            decide(
+                Seen {
+                    target: None,
+                    blank: blank.clone()
+                },
+                false
+            ),
+            Step::Format("/dev/vda".into(), Blank::Zeroes)
+        );
+        // dev=/dev/vda autoformat=[/dev/vda]
+        assert_eq!(
+            decide(
+                Seen {
+                    target: Some(target(None)),
+                    blank
+                },
+                false
+            ),
+            Step::Format("/dev/vda".into(), Blank::Zeroes)
+        );
+    }
+
+    #[test]
+    fn nothing_there_waits_and_then_gives_up() {
+        assert_eq!(decide(Seen::default(), false), Step::Wait);
+        assert_eq!(decide(Seen::default(), true), Step::GiveUp);
+    }
+
+    #[test]
+    fn patience() {
+        let s = Duration::from_secs;
+        assert!(!is_time_up(true, s(59), s(50)) && is_time_up(true, s(60), s(0)));
+        assert!(
+            !is_time_up(false, s(3), s(1))
+                && is_time_up(false, s(3), s(2))
+                && is_time_up(false, s(8), s(0))
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_mounted_is_named() {
+        let error = usable(target(Some(content(Kind::Encrypted)))).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "state device /dev/vda holds an encrypted volume; rancher.state.cryptsetup is not supported yet"
+        );
+        assert!(usable(target(Some(content(Kind::FileSystem)))).is_ok());
+    }
+}

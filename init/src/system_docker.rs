@@ -1,0 +1,175 @@
+//! Phase `system-docker`: the Docker daemon that runs the system's services.
+//!
+//! Its settings are `rancher.system_docker`; what would break the machine (its bridge, its firewall rules, which containerd) is ours.
+
+use std::path::{Path, PathBuf};
+
+use os_config::{Config, DockerBlock, docker_args};
+
+use crate::machine::Machine;
+use crate::outcome::Halted;
+use crate::record::{self, RUN};
+use crate::supervise::{Launch, Output};
+use crate::{containerd, log, plan};
+
+/// Its data root.
+pub const DATA_ROOT: &str = "/var/lib/system-docker";
+const LOG_LIMIT: u64 = 10 << 20;
+
+/// Starts it, or starts it anew when its settings have changed.
+pub fn run(machine: &mut Machine) -> Result<(), Halted> {
+    let config = &machine.loaded.config;
+    record::write_whole(
+        &Path::new(RUN).join("system-docker.json"),
+        &daemon_json(&config.rancher.system_docker),
+    )?;
+    let launch = launch(config);
+    if let Output::File(path) = &launch.output {
+        prepare_log(path);
+    }
+    let group = machine
+        .groups
+        .as_ref()
+        .map(|groups| groups.of("system-docker"))
+        .transpose()?;
+    machine
+        .supervisor
+        .keep_running("system-docker", launch, group);
+    Ok(())
+}
+
+/// Keeps the log of a daemon that is never restarted from filling the disk: one old file, at most.
+fn prepare_log(path: &Path) {
+    if std::fs::metadata(path).is_ok_and(|metadata| metadata.len() > LOG_LIMIT)
+        && let Err(error) = std::fs::rename(path, path.with_extension("log.1"))
+    {
+        log::warn(&format!("cannot rotate {}: {error}", path.display()));
+    }
+}
+
+/// Settings that Docker takes from a file only, or that a SIGHUP should be able to re-read.
+fn daemon_json(block: &DockerBlock) -> String {
+    // A setting that stands both here and among the flags keeps dockerd from starting.
+    let live_restore = if block.live_restore.is_none() {
+        "\"live-restore\": true, "
+    } else {
+        ""
+    };
+    format!("{{{live_restore}\"features\": {{\"containerd-snapshotter\": false}}}}\n")
+}
+
+/// The block with what we depend on filled in.
+fn settled(block: &DockerBlock) -> DockerBlock {
+    let mut block = block.clone();
+    // Services use the host's network. A bridge address would contradict the missing bridge.
+    block.bridge = Some("none".into());
+    block.bip = None;
+    block.containerd = Some(containerd::SOCKET.into());
+    block.config_file = Some(format!("{RUN}/system-docker.json"));
+    if block.data_root.is_none() && block.graph.is_none() {
+        block.data_root = Some(DATA_ROOT.into());
+    }
+    block
+        .exec_root
+        .get_or_insert_with(|| "/var/run/system-docker".into());
+    block
+        .pid_file
+        .get_or_insert_with(|| "/var/run/system-docker.pid".into());
+    block.group.get_or_insert_with(|| "root".into());
+    block
+        .storage_driver
+        .get_or_insert_with(|| "overlay2".into());
+    block.userland_proxy.get_or_insert(false);
+    if block.host.is_empty() {
+        block.host.push("unix:///var/run/system-docker.sock".into());
+    }
+    block
+}
+
+/// The whole call, from the configuration.
+pub fn launch(config: &Config) -> Launch {
+    let block = settled(&config.rancher.system_docker);
+    let ours = [
+        "--containerd-namespace=system",
+        "--containerd-plugins-namespace=plugins.system",
+        "--iptables=false",
+        "--ip6tables=false",
+        "--cgroup-parent=/system",
+    ];
+    let mut command = vec!["/usr/bin/dockerd".to_owned()];
+    command.extend(ours.map(str::to_owned));
+    command.extend(docker_args(&block));
+    let mut environment = plan::environment(config);
+    environment.extend(
+        block
+            .environment
+            .iter()
+            .filter_map(|pair| pair.split_once('='))
+            .map(|(name, value)| (name.to_owned(), value.to_owned())),
+    );
+    let file = config
+        .rancher
+        .defaults
+        .system_docker_logs
+        .as_deref()
+        .unwrap_or("/var/log/system-docker.log");
+    let output = if config.rancher.debug {
+        Output::Console
+    } else {
+        Output::File(PathBuf::from(file))
+    };
+    Launch {
+        command,
+        environment,
+        output,
+        oom_score: -900,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_setting_can_bring_back_the_bridge() {
+        let mut block = DockerBlock {
+            bridge: Some("docker-sys".into()),
+            bip: Some("172.18.42.1/16".into()),
+            ..DockerBlock::default()
+        };
+        block.graph = Some("/var/lib/elsewhere".into());
+        let settled = settled(&block);
+        assert_eq!(
+            (settled.bridge.as_deref(), settled.bip),
+            (Some("none"), None)
+        );
+        assert_eq!(
+            (settled.data_root, settled.graph.as_deref()),
+            (None, Some("/var/lib/elsewhere"))
+        );
+    }
+
+    #[test]
+    fn live_restore_stands_in_one_place_only() {
+        let parsed: serde_json::Value =
+            serde_json::from_str(&daemon_json(&DockerBlock::default())).unwrap();
+        assert_eq!(parsed["live-restore"], true);
+        let block = DockerBlock {
+            live_restore: Some(false),
+            ..DockerBlock::default()
+        };
+        let parsed: serde_json::Value = serde_json::from_str(&daemon_json(&block)).unwrap();
+        assert!(parsed.get("live-restore").is_none());
+    }
+
+    #[test]
+    fn debug_logs_go_to_the_console() {
+        let mut config = Config::default();
+        assert_eq!(
+            launch(&config).output,
+            Output::File("/var/log/system-docker.log".into())
+        );
+        config.rancher.debug = true;
+        assert_eq!(launch(&config).output, Output::Console);
+    }
+}
