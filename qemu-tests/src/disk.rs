@@ -168,6 +168,17 @@ impl Disk {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
+    /// Lists a folder of an ext4 image without mounting it, as debugfs prints it.
+    ///
+    /// # Errors
+    /// When debugfs cannot read the image.
+    pub fn ext4_list(&self, path: &str) -> Result<String> {
+        Tool::new("debugfs")
+            .args(["-R", &format!("ls -p {path}")])
+            .arg(&self.file)
+            .run()
+    }
+
     fn blkid(&self, tag: &str) -> Result<String> {
         let value = Tool::new("blkid")
             .args(["-p", "-o", "value", "-s", tag])

@@ -97,6 +97,12 @@ pub enum HarnessError {
         /// What is wrong with it.
         detail: String,
     },
+    /// The guest works, but not as it should.
+    #[error("{detail}")]
+    Verdict {
+        /// What was expected and what was seen.
+        detail: String,
+    },
     /// Something that must be there before a test or bench can run is missing.
     #[error("{what} is missing: {remedy}")]
     Missing {

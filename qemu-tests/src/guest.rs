@@ -40,7 +40,14 @@ impl Guest {
     }
 
     fn boot_once(machine: &Machine, key: &SshKey, port: u16, logs: &Path) -> Result<Self> {
-        let mut vm = Vm::start(machine, logs)?;
+        Self::enter(Vm::start(machine, logs)?, key, port)
+    }
+
+    /// Waits for a login into a machine that runs already.
+    ///
+    /// # Errors
+    /// When no login comes; the console's end is printed then.
+    pub fn enter(mut vm: Vm, key: &SshKey, port: u16) -> Result<Self> {
         let ssh = Ssh::new(key, "rancher", port, vm.scratch());
         match ssh.wait_for_login(LOGIN, || vm.check_alive("an ssh login")) {
             Ok(()) => Ok(Self {
@@ -49,11 +56,8 @@ impl Guest {
                 ssh,
             }),
             Err(error) => {
-                eprintln!(
-                    "{}: no login; the console ends with\n{}",
-                    machine.name,
-                    vm.console.tail(60)
-                );
+                let tail = vm.console.tail(60);
+                eprintln!("{}: no login; the console ends with\n{tail}", vm.name);
                 Err(vm.explain("an ssh login", error))
             }
         }

@@ -5,6 +5,7 @@ use std::fs::OpenOptions;
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
         ["cat", file] => show(file),
         ["write", file, text] => std::fs::write(file, text),
         ["probe", user] => probe(user),
+        ["as", user, words @ ..] => run_as(user, words),
         _ => Err(std::io::Error::other(
             "usage: guest http PORT TEXT | idle | print TEXT | cat FILE | write FILE TEXT | probe USER",
         )),
@@ -73,33 +75,42 @@ fn show(file: &str) -> std::io::Result<()> {
 /// Says on the console when Docker's API answers, and when `docker version`, run as `user`, succeeds.
 /// A connection attempt every 20 ms costs next to nothing; the command line client, which costs much, runs once the API is there.
 fn probe(user: &str) -> std::io::Result<()> {
-    let mut console = console()?;
-    become_user(user)?;
     while !api_answers() {
         std::thread::sleep(Duration::from_millis(20));
     }
-    writeln!(console, "PROBE api")?;
+    announce("PROBE api")?;
+    let own = std::env::current_exe()?;
     loop {
-        let output = Command::new("docker")
-            .args(["version", "--format", "{{.Server.Version}}"])
-            .output();
+        let version = ["docker", "version", "--format", "{{.Server.Version}}"];
+        let output = Command::new(&own).args(["as", user]).args(version).output();
         if let Ok(output) = output
             && output.status.success()
         {
-            return writeln!(
-                console,
-                "PROBE docker-version {}",
-                String::from_utf8_lossy(&output.stdout).trim()
-            );
+            let version = String::from_utf8_lossy(&output.stdout);
+            return announce(&format!("PROBE docker-version {}", version.trim()));
         }
         std::thread::sleep(Duration::from_millis(20));
     }
 }
 
-fn console() -> std::io::Result<std::fs::File> {
-    // A container may lack the serial port's node; what goes to the kernel log at level 0 reaches the console as well.
+/// Writes one line to the serial console. It is opened anew each time: a getty that starts hangs up all who have it open.
+fn announce(text: &str) -> std::io::Result<()> {
     let open = |path| OpenOptions::new().write(true).open(path);
-    open("/dev/ttyS0").or_else(|_| open("/dev/kmsg"))
+    // A container may lack the serial port's node; what goes to the kernel log at level 0 reaches the console as well.
+    let (mut console, start) = match open("/dev/ttyS0") {
+        Ok(console) => (console, "\r\n"),
+        Err(_) => (open("/dev/kmsg")?, "<0>"),
+    };
+    console.write_all(format!("{start}{text}\r\n").as_bytes())
+}
+
+/// Becomes `user` and then the program `words`.
+fn run_as(user: &str, words: &[&str]) -> std::io::Result<()> {
+    become_user(user)?;
+    let (program, arguments) = words
+        .split_first()
+        .ok_or_else(|| std::io::Error::other("no program"))?;
+    Err(Command::new(program).args(arguments).exec())
 }
 
 fn api_answers() -> bool {
