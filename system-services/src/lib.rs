@@ -7,6 +7,7 @@ pub mod compose;
 pub mod console;
 pub mod docker;
 pub mod entrypoint;
+pub mod files;
 pub mod log;
 pub mod manager;
 pub mod network;

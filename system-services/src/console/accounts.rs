@@ -7,7 +7,7 @@ use std::path::Path;
 
 use sha_crypt::{ROUNDS_DEFAULT, Sha512Params, sha512_simple};
 
-use super::place::write_atomically;
+use crate::files::write_atomically;
 
 /// A user of `/etc/passwd`.
 #[derive(Debug, Clone, PartialEq, Eq)]

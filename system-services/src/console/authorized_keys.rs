@@ -9,7 +9,7 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
 
 use super::accounts::User;
-use super::place::{Attributes, make_directory, write_with};
+use crate::files::{Attributes, make_directory, write_with};
 
 const BEGIN: &str = "# begin: keys of the cloud-config, rewritten at each start";
 const END: &str = "# end: keys of the cloud-config";

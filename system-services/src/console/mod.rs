@@ -9,7 +9,6 @@ mod authorized_keys;
 mod hooks;
 mod login;
 mod mounts;
-mod place;
 mod profile;
 mod ssh;
 mod terminals;
@@ -31,6 +30,7 @@ pub use self::login::autologin;
 use self::accounts::{Accounts, Password, User};
 use self::hooks::Runner;
 use self::terminals::{Autologin, Choice};
+use crate::files;
 use crate::log::{Chain, Log};
 use crate::respawn::{self, Respawn};
 
@@ -223,7 +223,7 @@ fn make_home(user: &User) -> io::Result<()> {
     if home.exists() {
         return Ok(());
     }
-    place::make_directory(home, 0o755)?;
+    files::make_directory(home, 0o755)?;
     chown(home, Some(user.uid), Some(user.gid))
 }
 
@@ -270,7 +270,7 @@ fn write_profile(loaded: &Loaded) {
     let write = |path: &str, text: &str| {
         attempt(
             path,
-            place::write_atomically(Path::new(path), text.as_bytes(), 0o644),
+            files::write_atomically(Path::new(path), text.as_bytes(), 0o644),
         );
     };
     write("/etc/issue", &issue);

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 
 use os_config::types::Ssh;
 
-use super::place::{make_directory, write_atomically};
+use crate::files::{make_directory, write_atomically};
 
 /// Host keys live here.
 pub const KEY_FOLDER: &str = "/var/lib/rancher/conf/ssh";

@@ -10,7 +10,7 @@ use base64::Engine;
 use os_config::types::WriteFile;
 
 use super::accounts::{self, Accounts};
-use super::place::{Attributes, make_directory, write_with};
+use crate::files::{Attributes, make_directory, write_with};
 
 /// Container that entries without `container` are for.
 pub const DEFAULT_CONTAINER: &str = "console";

@@ -1,13 +1,277 @@
-//! System service `network`.
+//! `ros netconf`: the network, main process of container `network`.
+//!
+//! Owns the addresses and default routes that carry our mark (`observe::MARK`), the DHCP clients, `/etc/resolv.conf`, the own lines of
+//! `/etc/hosts`, the host name once DHCP may give it, and `/run/network-done`. Level-triggered: a link that appears, a lease or a timer only
+//! wakes it; then it reads everything, plans, and carries the plan out. It needs no udev and starts at once.
 
-/// Why the network cannot be set up.
+mod apply;
+mod desired;
+mod dhcp;
+mod names;
+mod observe;
+mod plan;
+#[cfg(test)]
+mod plan_tests;
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use os_config::Config;
+use os_config::store::load_running;
+use rtnetlink::{Handle, MulticastGroup};
+use tokio::io::AsyncReadExt;
+use tokio::net::unix::pipe;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::Instant;
+
+use self::desired::Desired;
+use self::dhcp::Dhcp;
+use self::observe::{Observed, observe};
+use crate::files;
+use crate::log::{Chain, Log};
+
+const LOG: Log = Log::of("netconf");
+/// Until the network is done, what nothing announces (udev's stamp, a deadline) is looked at this often.
+const GLANCE: Duration = Duration::from_millis(200);
+/// Several events come together: the plan waits this long for the others.
+const GATHER: Duration = Duration::from_millis(20);
+
+/// Where files are; other in tests.
+#[derive(Debug, Clone)]
+pub struct Paths {
+    /// Our own files: leases, the client's configuration, the wake-up pipe.
+    pub folder: PathBuf,
+    /// `/etc`
+    pub etc: PathBuf,
+    /// `/run`
+    pub run: PathBuf,
+}
+
+impl Default for Paths {
+    fn default() -> Self {
+        Self {
+            folder: "/run/ros/network".into(),
+            etc: "/etc".into(),
+            run: "/run".into(),
+        }
+    }
+}
+
+/// Why the network cannot be set up at all.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {}
+pub enum Error {
+    /// The runtime, a signal or a pipe cannot be had.
+    #[error("cannot {0}")]
+    Setup(&'static str, #[source] io::Error),
+    /// netlink fails.
+    #[error("cannot read the state of the network")]
+    Observe(#[source] rtnetlink::Error),
+}
 
-/// `ros netconf`.
+/// `ros netconf`: runs until SIGTERM. SIGHUP reads the configuration again.
 ///
 /// # Errors
-/// None yet.
+/// When the kernel's side cannot be reached; the service manager starts us again.
 pub fn run() -> Result<(), Error> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Error::Setup("start the runtime", error))?;
+    runtime.block_on(serve(&Paths::default(), || load_running().config))
+}
+
+/// The service itself, with its files under `paths` and the configuration that `load` reads.
+///
+/// # Errors
+/// As [`run`].
+pub async fn serve(paths: &Paths, load: impl Fn() -> Config) -> Result<(), Error> {
+    let (connection, handle, mut links) =
+        rtnetlink::new_multicast_connection(&[MulticastGroup::Link])
+            .map_err(|error| Error::Setup("open a netlink socket", error))?;
+    tokio::spawn(connection);
+    let listen = |kind| signal(kind).map_err(|error| Error::Setup("take over signals", error));
+    let mut terminate: Signal = listen(SignalKind::terminate())?;
+    let mut reload: Signal = listen(SignalKind::hangup())?;
+    let mut children: Signal = listen(SignalKind::child())?;
+    let mut netconf = Netconf::new(paths, handle, load())?;
+    let mut wake =
+        wake_pipe(&paths.folder).map_err(|error| Error::Setup("make the wake-up pipe", error))?;
+    let mut bytes = [0_u8; 256];
+
+    netconf.begin().await;
+    loop {
+        let again = netconf.settle().await?;
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = reload.recv() => netconf.reload(load()),
+            _ = children.recv() => {}
+            _ = wake.read(&mut bytes) => {}
+            Some(_) = links.next() => {
+                tokio::time::sleep(GATHER).await;
+                while let Some(Some(_)) = futures_util::FutureExt::now_or_never(links.next()) {}
+            }
+            () = sleep_until(again) => {}
+        }
+    }
+    netconf.dhcp.stop().await;
     Ok(())
+}
+
+async fn sleep_until(when: Option<Instant>) {
+    match when {
+        Some(when) => tokio::time::sleep_until(when).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The pipe that the DHCP hook writes to. Opened for writing too, so that it never reads as closed.
+fn wake_pipe(folder: &Path) -> io::Result<pipe::Receiver> {
+    let path = folder.join("wake");
+    match nix::unistd::mkfifo(&path, nix::sys::stat::Mode::from_bits_truncate(0o600)) {
+        Ok(()) | Err(nix::errno::Errno::EEXIST) => {}
+        Err(error) => return Err(error.into()),
+    }
+    pipe::OpenOptions::new()
+        .read_write(true)
+        .open_receiver(path)
+}
+
+/// The service's memory.
+struct Netconf {
+    paths: Paths,
+    handle: Handle,
+    config: Config,
+    desired: Desired,
+    known: BTreeSet<u32>,
+    dhcp: Dhcp,
+    started: Instant,
+    done: bool,
+}
+
+impl Netconf {
+    fn new(paths: &Paths, handle: Handle, config: Config) -> Result<Self, Error> {
+        let desired = Desired::of(&config);
+        Ok(Self {
+            dhcp: Dhcp::new(&paths.folder)
+                .map_err(|error| Error::Setup("make /run/ros/network", error))?,
+            paths: paths.clone(),
+            handle,
+            desired,
+            config,
+            known: BTreeSet::new(),
+            started: Instant::now(),
+            done: false,
+        })
+    }
+
+    async fn begin(&self) {
+        for complaint in &self.desired.complaints {
+            LOG.warn(complaint);
+        }
+        hooks(&self.config.rancher.network.pre_cmds).await;
+    }
+
+    /// Takes a new configuration: every link is met for the first time again.
+    fn reload(&mut self, config: Config) {
+        LOG.info("reading the configuration again");
+        self.desired = Desired::of(&config);
+        for complaint in &self.desired.complaints {
+            LOG.warn(complaint);
+        }
+        self.config = config;
+        self.known.clear();
+    }
+
+    /// Brings everything to what is wanted; returns when to look again though nothing happens.
+    async fn settle(&mut self) -> Result<Option<Instant>, Error> {
+        let observed = observe(&self.handle).await.map_err(Error::Observe)?;
+        let plan = plan::plan(&self.desired, &observed, &self.known);
+        self.known.retain(|index| plan.links.contains(index));
+        apply::apply(&self.handle, &plan.steps).await;
+        self.known.extend(&plan.links);
+        if let Err(error) = self.dhcp.keep(&plan.dhcp) {
+            LOG.error(format_args!("DHCP client: {error}"));
+        }
+        let retry = self.dhcp.revive();
+        self.write_names();
+        if !self.done && self.is_done(&plan, &observed) {
+            self.finish().await;
+        }
+        let glance = (!self.done).then(|| Instant::now() + GLANCE);
+        Ok(match (retry, glance) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        })
+    }
+
+    /// Every static link that is named is there and one lease has come; or no more can be expected in time.
+    fn is_done(&self, plan: &plan::Plan, observed: &Observed) -> bool {
+        let limit = Duration::from_secs(u64::from(self.config.dhcp_timeout()));
+        if self.started.elapsed() >= limit {
+            LOG.warn(format_args!(
+                "no lease or link for {} s; going on without",
+                limit.as_secs()
+            ));
+            return true;
+        }
+        if !self.desired.missing(observed).is_empty() {
+            return false;
+        }
+        if plan.links.is_empty() {
+            // No link at all: perhaps its driver is still to be loaded.
+            return self.paths.run.join("udev-done").exists();
+        }
+        plan.dhcp.is_empty() || !self.dhcp.leases().is_empty()
+    }
+
+    async fn finish(&mut self) {
+        self.done = true;
+        hooks(&self.config.rancher.network.post_cmds).await;
+        let stamp = self.paths.run.join("network-done");
+        match std::fs::write(&stamp, "") {
+            Ok(()) => LOG.info(format_args!(
+                "network is up after {} ms",
+                self.started.elapsed().as_millis()
+            )),
+            Err(error) => LOG.error(format_args!("{}: {error}", stamp.display())),
+        }
+    }
+
+    fn write_names(&self) {
+        let leases = self.dhcp.leases();
+        let write = |name: &str, text: &str| {
+            let path = self.paths.etc.join(name);
+            if let Err(error) = files::rewrite(&path, text.as_bytes()) {
+                LOG.error(format_args!("{}: {error}", path.display()));
+            }
+        };
+        write("resolv.conf", &names::resolv_conf(&self.config, &leases));
+        let host_name = names::host_name(&self.config, &leases);
+        let old = std::fs::read_to_string(self.paths.etc.join("hosts")).unwrap_or_default();
+        write("hosts", &names::hosts(&old, host_name));
+        set_host_name(host_name);
+    }
+}
+
+/// Through /proc, which asks for no CAP_SYS_ADMIN.
+fn set_host_name(name: &str) {
+    let present = rustix::system::uname();
+    if present.nodename().to_bytes() == name.as_bytes() {
+        return;
+    }
+    if let Err(error) = kernel::sysctl::set("kernel.hostname", name) {
+        LOG.error(Chain(&error));
+    }
+}
+
+async fn hooks(commands: &[String]) {
+    for command in commands {
+        LOG.info(format_args!("running {command}"));
+        if let Err(error) = apply::run(command).await {
+            LOG.error(Chain(&error));
+        }
+    }
 }

@@ -1,0 +1,294 @@
+//! DHCP through Debian's dhcpcd: one process for all links with our settings, one more for each link with `dhcp_args`.
+//!
+//! Owns those processes, their configuration and the lease files that the hook writes. dhcpcd sets addresses and routes itself; names are
+//! `names.rs`'s.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tokio::process::{Child, Command};
+use tokio::time::Instant;
+
+use super::names::{Lease, Leases};
+use super::plan::DhcpLink;
+use crate::log::Log;
+
+const LOG: Log = Log::of("netconf");
+const DHCPCD: &str = "dhcpcd";
+const HOOK: &str = "/usr/lib/ros/dhcp-hook";
+/// Name of the process that serves all links with our settings.
+const MASTER: &str = "all";
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+/// Configuration of the client for `links`.
+///
+/// No ARP probe and no initial delay: each costs seconds and guards against what a server-side check has excluded. `nodev`: it must not wait
+/// for udev. `persistent`: stopping the client, as at a restart of the container, leaves the network up.
+#[must_use]
+pub fn configuration(links: &[&DhcpLink]) -> String {
+    let mut text = String::from("# Written by netconf.\n");
+    let names: Vec<&str> = links.iter().map(|link| link.name.as_str()).collect();
+    // Writing to a String cannot fail.
+    writeln!(text, "allowinterfaces {}", names.join(" ")).ok();
+    text.push_str("denyinterfaces lo docker* veth* br-*\n");
+    text.push_str("ipv4only\nnoarp\nnodelay\nnodev\npersistent\nclientid\nhostname\ntimeout 0\n");
+    text.push_str("option domain_name_servers, domain_name, domain_search, host_name\n");
+    text.push_str("option classless_static_routes, interface_mtu\n");
+    writeln!(text, "script {HOOK}").ok();
+    for link in links {
+        let only = if link.link_local {
+            "nodhcp"
+        } else {
+            "noipv4ll"
+        };
+        writeln!(text, "interface {}\n{only}", link.name).ok();
+    }
+    text
+}
+
+/// A process, or the time at which it is started again.
+#[derive(Debug)]
+struct Client {
+    arguments: Vec<String>,
+    child: Option<Child>,
+    pause: Duration,
+    retry: Instant,
+}
+
+/// The DHCP clients of this machine.
+#[derive(Debug)]
+pub struct Dhcp {
+    folder: PathBuf,
+    configuration: String,
+    clients: BTreeMap<String, Client>,
+}
+
+impl Dhcp {
+    /// No client yet; files go to `folder`. Leases of an earlier run are forgotten: their servers will say again.
+    ///
+    /// # Errors
+    /// When the folder cannot be made.
+    pub fn new(folder: &Path) -> io::Result<Self> {
+        let leases = folder.join("leases");
+        fs::create_dir_all(&leases)?;
+        for entry in fs::read_dir(&leases)?.flatten() {
+            fs::remove_file(entry.path())?;
+        }
+        Ok(Self {
+            folder: folder.to_path_buf(),
+            configuration: String::new(),
+            clients: BTreeMap::new(),
+        })
+    }
+
+    /// Sees to it that exactly `links` are looked after.
+    ///
+    /// # Errors
+    /// When the configuration cannot be written.
+    pub fn keep(&mut self, links: &[DhcpLink]) -> io::Result<()> {
+        let ours: Vec<&DhcpLink> = links
+            .iter()
+            .filter(|link| link.arguments.is_none())
+            .collect();
+        self.keep_master(&ours)?;
+        for link in links {
+            if let Some(arguments) = &link.arguments {
+                self.keep_own(link, arguments);
+            }
+        }
+        let gone: Vec<String> = self
+            .clients
+            .keys()
+            .filter(|name| {
+                *name != MASTER
+                    && !links
+                        .iter()
+                        .any(|link| link.name == **name && link.arguments.is_some())
+            })
+            .cloned()
+            .collect();
+        for name in gone {
+            self.stop_one(&name);
+        }
+        Ok(())
+    }
+
+    fn keep_master(&mut self, links: &[&DhcpLink]) -> io::Result<()> {
+        if links.is_empty() {
+            self.stop_one(MASTER);
+            return Ok(());
+        }
+        let configuration = configuration(links);
+        if configuration == self.configuration {
+            return Ok(());
+        }
+        let path = self.folder.join("dhcpcd.conf");
+        fs::write(&path, &configuration)?;
+        self.configuration = configuration;
+        match self.clients.get(MASTER) {
+            // It reads the file again and takes up the new links.
+            Some(client) => signal(client, Signal::SIGHUP),
+            None => {
+                let arguments = ["--nobackground", "--quiet", "--config"]
+                    .into_iter()
+                    .map(str::to_owned)
+                    .chain([path.display().to_string()]);
+                self.add(MASTER, arguments.collect());
+            }
+        }
+        Ok(())
+    }
+
+    fn keep_own(&mut self, link: &DhcpLink, arguments: &str) {
+        if self.clients.contains_key(&link.name) {
+            return;
+        }
+        let Ok(mut words) = shell_words::split(arguments) else {
+            LOG.error(format_args!(
+                "{}: dhcp_args: a quote is not closed",
+                link.name
+            ));
+            return;
+        };
+        // The user gives a whole command line; the program's name is not part of its arguments.
+        if words.first().is_some_and(|word| word.ends_with("dhcpcd")) {
+            words.remove(0);
+        }
+        words.extend(["--nobackground", "--script", HOOK, &link.name].map(str::to_owned));
+        self.add(&link.name, words);
+    }
+
+    fn add(&mut self, name: &str, arguments: Vec<String>) {
+        let client = Client {
+            arguments,
+            child: None,
+            pause: Duration::from_millis(200),
+            retry: Instant::now(),
+        };
+        self.clients.insert(name.to_owned(), client);
+        self.revive();
+    }
+
+    /// Starts what should run and does not, with growing pauses. Returns when to come again, if a start is due.
+    pub fn revive(&mut self) -> Option<Instant> {
+        let mut next: Option<Instant> = None;
+        for (name, client) in &mut self.clients {
+            let ended = match &mut client.child {
+                Some(child) => child.try_wait().map_or(true, |status| status.is_some()),
+                None => true,
+            };
+            if !ended {
+                continue;
+            }
+            if client.child.take().is_some() {
+                LOG.warn(format_args!(
+                    "DHCP client ({name}) ended; starting it again"
+                ));
+            }
+            if Instant::now() < client.retry {
+                next = Some(next.map_or(client.retry, |other| other.min(client.retry)));
+                continue;
+            }
+            client.retry = Instant::now() + client.pause;
+            client.pause = (client.pause * 2).min(LONGEST_PAUSE);
+            match Command::new(DHCPCD).args(&client.arguments).spawn() {
+                Ok(child) => client.child = Some(child),
+                Err(error) => LOG.error(format_args!("cannot run {DHCPCD}: {error}")),
+            }
+        }
+        next
+    }
+
+    /// The leases that links hold now.
+    #[must_use]
+    pub fn leases(&self) -> Leases {
+        fs::read_dir(self.folder.join("leases"))
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter_map(|entry| {
+                let name = entry.file_name().into_string().ok()?;
+                let text = fs::read_to_string(entry.path()).ok()?;
+                (!name.ends_with(".new")).then(|| (name, Lease::parse(&text)))
+            })
+            .collect()
+    }
+
+    /// Ends all clients; the addresses stay.
+    pub async fn stop(&mut self) {
+        for client in self.clients.values() {
+            signal(client, Signal::SIGTERM);
+        }
+        for client in self.clients.values_mut() {
+            if let Some(child) = &mut client.child {
+                let ended = tokio::time::timeout(Duration::from_secs(3), child.wait()).await;
+                if ended.is_err()
+                    && let Err(error) = child.kill().await
+                {
+                    LOG.warn(format_args!("DHCP client does not end: {error}"));
+                }
+            }
+        }
+        self.clients.clear();
+    }
+
+    fn stop_one(&mut self, name: &str) {
+        if let Some(client) = self.clients.remove(name) {
+            signal(&client, Signal::SIGTERM);
+            if name == MASTER {
+                self.configuration.clear();
+            }
+        }
+    }
+}
+
+fn signal(client: &Client, signal: Signal) {
+    let pid = client
+        .child
+        .as_ref()
+        .and_then(Child::id)
+        .and_then(|pid| i32::try_from(pid).ok());
+    if let Some(pid) = pid
+        && let Err(error) = kill(Pid::from_raw(pid), signal)
+    {
+        LOG.warn(format_args!("DHCP client cannot be signalled: {error}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_links_of_the_plan_are_served() {
+        let link = |name: &str, link_local| DhcpLink {
+            name: name.into(),
+            arguments: None,
+            link_local,
+        };
+        let text = configuration(&[&link("eth0", false), &link("eth1", true)]);
+        assert!(text.contains("\nallowinterfaces eth0 eth1\n"), "{text}");
+        assert!(text.contains("\ninterface eth0\nnoipv4ll\n"), "{text}");
+        assert!(text.ends_with("\ninterface eth1\nnodhcp\n"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn leases_are_read_and_old_ones_forgotten() {
+        let folder = tempfile::tempdir().unwrap();
+        let leases = folder.path().join("leases");
+        fs::create_dir_all(&leases).unwrap();
+        fs::write(leases.join("eth9"), "ip_address=10.0.0.9\n").unwrap();
+        let dhcp = Dhcp::new(folder.path()).unwrap();
+        assert!(dhcp.leases().is_empty());
+        fs::write(leases.join("eth0"), "ip_address=10.0.0.1\n").unwrap();
+        fs::write(leases.join("eth1.new"), "ip_address=10.0.0.2\n").unwrap();
+        let found = dhcp.leases();
+        assert_eq!(found.keys().collect::<Vec<_>>(), ["eth0"]);
+    }
+}
