@@ -1,0 +1,171 @@
+//! Services of the user beside ours: labels, order, templates, scope, and the `ros service` commands.
+
+use std::path::Path;
+
+use qemu_tests::Result;
+use qemu_tests::config_drive::Form;
+use qemu_tests::guest::Guest;
+use qemu_tests::judge::{Judge, contains, ensure, equal};
+use qemu_tests::stage::{load_image, on_stage};
+use qemu_tests::wait::Patience;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_guest");
+
+/// The base image is the one image with a shell that is always there.
+const SERVICES: &str = r#"rancher:
+  services:
+    first:
+      image: rancher/os-base:${VERSION}${SUFFIX}
+      command: [sh, -c, "sleep 2; echo first >> /run/order"]
+      volumes: ["/run:/run"]
+      labels:
+        io.rancher.os.scope: system
+        io.rancher.os.detach: "false"
+        io.rancher.os.before: second
+    second:
+      image: rancher/os-base:${VERSION}${SUFFIX}
+      command: sh -c 'echo second >> /run/order; echo said-$$FLAVOUR; exec sleep 100000'
+      environment: [FLAVOUR]
+      volumes: ["/run:/run"]
+      labels:
+        io.rancher.os.scope: system
+    third:
+      image: rancher/os-base:${VERSION}${SUFFIX}
+      command: [sh, -c, "echo third >> /run/order; exec sleep 100000"]
+      volumes: ["/run:/run"]
+      labels:
+        - io.rancher.os.scope=system
+        - io.rancher.os.after=second
+    template:
+      image: rancher/os-base:${VERSION}${SUFFIX}
+      command: [sh, -c, "echo template >> /run/order"]
+      volumes: ["/run:/run"]
+      labels:
+        io.rancher.os.scope: system
+        io.rancher.os.createonly: "true"
+    mistaken:
+      image: rancher/os-base:${VERSION}${SUFFIX}
+      no_such_key: 1
+      labels:
+        io.rancher.os.scope: system
+    mine:
+      image: mine:1
+      command: [http, "80", from-my-service]
+      restart: always
+  environment:
+    FLAVOUR: vanilla
+"#;
+
+#[test]
+fn labels_order_templates_and_commands() -> Result<()> {
+    on_stage("services", &[], |stage| {
+        let machine = stage
+            .direct()?
+            .with_config_drive(&stage.config_drive(Form::Iso, SERVICES)?);
+        let guest = stage.boot(&machine)?;
+        let mut judge = Judge::of(&stage.name);
+        judge_order(&mut judge, &guest);
+        judge_user_service(&mut judge, &guest);
+        judge_commands(&mut judge, &guest);
+        judge_enable(&mut judge, &guest);
+        judge.verdict(&guest.vm.console.tail(40))
+    })
+}
+
+fn judge_order(judge: &mut Judge, guest: &Guest) {
+    let ssh = &guest.ssh;
+    judge.check("before, after and detach order the start", || {
+        ssh.wait_for("grep -q third /run/order", Patience::seconds(60))?;
+        equal(ssh.ok("cat /run/order")?, "first\nsecond\nthird")
+    });
+    judge.check("a createonly service is made and not started", || {
+        equal(
+            ssh.ok("sudo system-docker inspect -f '{{.State.Status}}' template")?,
+            "created",
+        )
+    });
+    judge.check("variables come from rancher.environment", || {
+        contains(&ssh.ok("sudo ros service logs second")?, "said-vanilla")
+    });
+    judge.check("log lines carry the service's name", || {
+        contains(&ssh.ok("sudo ros service logs second")?, "second_1 | ")
+    });
+}
+
+fn judge_user_service(judge: &mut Judge, guest: &Guest) {
+    let ssh = &guest.ssh;
+    judge.check("a service without scope runs in the user's Docker", || {
+        ssh.wait_for("docker version", Patience::seconds(90))?;
+        load_image(guest, "mine:1", Path::new(PROGRAM))?;
+        ssh.ok("sudo ros service up mine")?;
+        contains(
+            &ssh.ok("docker ps --format '{{.Names}} {{.Image}}'")?,
+            "mine:1",
+        )?;
+        ensure(
+            !ssh.ok("sudo system-docker ps --format '{{.Image}}'")?
+                .contains("mine:1"),
+            || "it runs in system-docker".into(),
+        )
+    });
+}
+
+fn judge_commands(judge: &mut Judge, guest: &Guest) {
+    let ssh = &guest.ssh;
+    let state = "sudo system-docker inspect -f '{{.State.Running}}' third";
+    judge.check("stop, and it stays stopped", || {
+        ssh.ok("sudo ros service stop third")?;
+        equal(ssh.ok(state)?, "false")?;
+        ssh.ok("sleep 5")?;
+        equal(ssh.ok(state)?, "false")
+    });
+    judge.check("start", || {
+        ssh.ok("sudo ros service start third")?;
+        equal(ssh.ok(state)?, "true")
+    });
+    judge.check("restart is a new process", || {
+        let pid = "sudo system-docker inspect -f '{{.State.Pid}}' third";
+        let old = ssh.ok(pid)?;
+        ssh.ok("sudo ros service restart third")?;
+        let new = ssh.ok(pid)?;
+        ensure(new != old && new != "0", || {
+            format!("process {old} then {new}")
+        })
+    });
+    judge.check("ps shows name and state", || {
+        let text = ssh.ok("sudo ros service ps")?;
+        contains(&text, "Name")?;
+        contains(&text, "third")
+    });
+}
+
+fn judge_enable(judge: &mut Judge, guest: &Guest) {
+    let ssh = &guest.ssh;
+    let file = "/var/lib/rancher/conf/extra.yml";
+    judge.check("enable a file, up, list, disable", || {
+        let version = ssh.ok("sudo ros config get rancher.environment.VERSION")?;
+        let text = format!(
+            "extra:\n  image: rancher/os-base:{version}\n  command: [sleep, '100000']\n  labels:\n    io.rancher.os.scope: system\n"
+        );
+        ssh.ok_with_input(&format!("sudo tee {file} >/dev/null"), text.as_bytes())?;
+        ssh.ok(&format!("sudo ros service enable {file}"))?;
+        contains(&ssh.ok("sudo ros service list")?, &format!("enabled  {file}"))?;
+        ssh.ok("sudo ros service up extra")?;
+        contains(&ssh.ok("sudo system-docker ps --format '{{.Names}}'")?, "extra")?;
+        ssh.ok(&format!("sudo ros service disable {file}"))?;
+        contains(&ssh.ok("sudo ros service list")?, &format!("disabled {file}"))
+    });
+    judge.check("a file elsewhere is refused", || {
+        let answer = ssh.run("sudo ros service enable /tmp/extra.yml")?;
+        ensure(answer.code != 0, || "exit code 0".into())?;
+        contains(
+            &answer.text(),
+            "Service should be in path /var/lib/rancher/conf",
+        )
+    });
+    judge.check("an unknown service is refused", || {
+        let answer = ssh.run("sudo ros service up nowhere")?;
+        ensure(answer.code != 0, || "exit code 0".into())?;
+        contains(&answer.text(), "nowhere")
+    });
+}
