@@ -21,6 +21,15 @@ pub enum Owner {
     User,
 }
 
+/// Whether secrets are part of an export.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Privacy {
+    /// Private keys, passwords and what followed ` -- ` are left out.
+    Hidden,
+    /// Everything but `rancher.password`.
+    Shown,
+}
+
 /// The layers from lowest to highest, with what was found wrong in them.
 #[derive(Debug, Clone, Default)]
 pub struct Layers {
@@ -107,18 +116,17 @@ impl Layers {
 
     /// The merged tree as `ros config export` shows it: the user's layers, or all with [`Owner::System`].
     #[must_use]
-    pub fn export(self, from: Owner) -> Node {
+    pub fn export(self, from: Owner, privacy: Privacy) -> Node {
         let layers = self.with_cmdline();
         let wanted = |owner: &Owner| from == Owner::System || *owner == Owner::User;
-        let mut tree = merged(
-            layers
-                .layers
-                .into_iter()
-                .filter(|(owner, _)| wanted(owner))
-                .map(|(_, root)| root),
-        );
+        let layers_wanted = layers.layers.into_iter().filter(|(owner, _)| wanted(owner));
+        let mut tree = merged(layers_wanted.map(|(_, root)| root));
         layers.metadata.fill(&mut tree);
         take(&mut tree, &["EXTRA_CMDLINE"]);
+        if privacy == Privacy::Hidden {
+            take(&mut tree, &["rancher", "environment", "EXTRA_CMDLINE"]);
+            schema::redact(&mut tree, &ROOT);
+        }
         tree
     }
 }

@@ -5,7 +5,7 @@ mod check;
 mod keys;
 mod suggest;
 
-pub use check::{check, redact, to_value};
+pub use check::{check, check_text, redact, to_value, unknown};
 pub use keys::ROOT;
 
 /// The type of a value.

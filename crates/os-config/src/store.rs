@@ -166,7 +166,7 @@ pub fn read_cmdline() -> Cmdline {
     crate::cmdline::parse(&String::from_utf8_lossy(&bytes))
 }
 
-/// Sets one key in `cloud-config.yml`. `value` is YAML.
+/// Sets one key in `cloud-config.yml`. `value` is YAML; `null` takes the key out.
 ///
 /// # Errors
 /// [`Error::Invalid`] for an unknown key or a value of the wrong type, else a file error.
@@ -179,13 +179,18 @@ pub fn set(place: &Place, key: &str, value: &str) -> Result<(), Error> {
     if matches!(&node.data, crate::node::Data::Scalar { text, quoted: false } if text.is_empty()) {
         node = Node::text("");
     }
+    if node.is_null() {
+        let parts: Vec<&str> = keys.iter().map(String::as_str).collect();
+        return change(place, |tree| {
+            trees::take(tree, &parts);
+        });
+    }
     let usable = schema::check(&mut node, schema, &keys.join("."), &mut problems);
-    let errors: Vec<Problem> = problems
-        .into_iter()
-        .filter(|problem| problem.severity == Severity::Error)
-        .collect();
-    if !usable || !errors.is_empty() {
-        return Err(Error::Invalid(errors));
+    let invalid = problems
+        .iter()
+        .any(|problem| problem.severity == Severity::Error);
+    if !usable || invalid {
+        return Err(Error::Invalid(problems));
     }
     change(place, |tree| {
         let mut layer = Node::default();
@@ -197,26 +202,14 @@ pub fn set(place: &Place, key: &str, value: &str) -> Result<(), Error> {
 
 fn known_key(key: &str) -> Result<(Vec<String>, &'static Schema), Error> {
     let segments = path::segments(key);
-    if let Some(known) =
-        path::locate(&ROOT, &segments).filter(|_| segments.iter().all(|part| !part.is_empty()))
-    {
-        return Ok(known);
-    }
-    // The check names the part that is wrong and what it was meant to be.
-    let mut layer = Node::default();
-    let mut problems = Vec::new();
-    trees::put(&mut layer, &segments, Node::text(""));
-    schema::check(&mut layer, &ROOT, "", &mut problems);
-    if problems.is_empty() {
-        let what = format!("{key} is not a key");
-        problems.push(Problem::new(
-            Severity::Error,
-            &Position::default(),
-            "",
-            what,
-        ));
-    }
-    Err(Error::Invalid(problems))
+    let named = segments.iter().all(|part| !part.is_empty());
+    path::locate(&ROOT, &segments)
+        .filter(|_| named)
+        .ok_or_else(|| {
+            let what = format!("{key} is not a key that can be set");
+            let nothing = || Problem::new(Severity::Error, &Position::default(), "", what);
+            Error::Invalid(vec![schema::unknown(key).unwrap_or_else(nothing)])
+        })
 }
 
 /// Merges `text` (YAML) into `cloud-config.yml`. Returns findings that did not stop it: unknown keys, warnings.
@@ -305,6 +298,18 @@ pub fn write_metadata(place: &Place, metadata: &Metadata) -> Result<(), Error> {
         to_yaml(&Node::from_value(&value)).as_bytes(),
         0o600,
     )
+}
+
+/// Writes any file atomically, with `mode`.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn write_file(path: &Path, content: &[u8], mode: u32) -> Result<(), Error> {
+    let failed = |source| Error::Write {
+        path: path.to_path_buf(),
+        source,
+    };
+    files::write(path, content, mode).map_err(failed)
 }
 
 /// Writes a file under `conf` (`cloud-config.d/boot.yml`, `cloud-config-script`, …) atomically: directories 0700, the

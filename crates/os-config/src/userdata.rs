@@ -12,7 +12,7 @@ use std::borrow::Cow;
 use std::io::{self, Read};
 
 /// The name of user-data in findings.
-const SOURCE: &str = "user-data";
+pub const SOURCE: &str = "user-data";
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 
 /// User-data by kind, ready to be saved.

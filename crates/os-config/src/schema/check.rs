@@ -1,9 +1,11 @@
 //! The check of a tree against the schema: takes out what cannot be used, puts the rest into one form, reports all.
 //! Owns the texts of findings.
 
-use super::{Key, Kind, Schema, child, suggest};
-use crate::node::{Data, Map, Meaning, Node, meaning};
-use crate::problem::{Problem, Severity};
+use super::{Key, Kind, ROOT, Schema, child, suggest};
+use crate::merge::put;
+use crate::node::{Data, Meaning, Node, meaning};
+use crate::problem::{Position, Problem, Severity};
+use crate::{path, yaml};
 use serde_json::Value;
 use std::collections::HashSet;
 
@@ -380,19 +382,70 @@ pub fn to_value(node: &Node, schema: &'static Schema) -> Value {
     }
 }
 
-/// Takes what is private out of `map`.
-pub fn redact(map: &mut Map, schema: &'static Schema) {
+/// Takes what is private out of `node`, and the maps that are empty without it.
+pub fn redact(node: &mut Node, schema: &'static Schema) {
+    let Data::Map(map) = &mut node.data else {
+        return;
+    };
     let private = |name: &str| match schema {
         Schema::Object(keys) => keys
             .iter()
             .any(|key| key.name == name && key.kind == Kind::Private),
-        Schema::Map(item) => matches!(item, Schema::Secret),
         _ => false,
     };
-    map.retain(|name, _| !private(name));
-    for (name, entry) in map.iter_mut() {
-        if let (Data::Map(inner), Some(schema)) = (&mut entry.node.data, child(schema, name)) {
-            redact(inner, schema);
-        }
+    map.retain(|name, entry| {
+        let Some(schema) = child(schema, name) else {
+            return true;
+        };
+        let had_content = !is_empty_map(&entry.node);
+        redact(&mut entry.node, schema);
+        !private(name) && (!had_content || !is_empty_map(&entry.node))
+    });
+}
+
+fn is_empty_map(node: &Node) -> bool {
+    matches!(&node.data, Data::Map(map) if map.is_empty())
+}
+
+/// Everything that is wrong with a cloud-config file.
+#[must_use]
+pub fn check_text(bytes: &[u8], file: &str) -> Vec<Problem> {
+    let parsed = match yaml::parse(bytes, file) {
+        Ok(parsed) => parsed,
+        Err(problem) => return vec![problem],
+    };
+    let (mut root, mut problems) = (parsed.root, parsed.problems);
+    if !root.is_null() {
+        check(&mut root, &ROOT, "", &mut problems);
     }
+    problems
+}
+
+/// What is wrong with the dotted `key`, when no configuration has it. Kernel parameters that look like keys are known.
+#[must_use]
+pub fn unknown(key: &str) -> Option<Problem> {
+    let segments = path::segments(key);
+    let not_a_key = ["rancher.password", "rancher.autologin"].contains(&key);
+    if not_a_key || path::locate(&ROOT, &segments).is_some() {
+        return None;
+    }
+    // The check names the part that is wrong and what it was meant to be.
+    let mut layer = Node::default();
+    let mut problems = Vec::new();
+    put(&mut layer, &segments, Node::text(""));
+    check(&mut layer, &ROOT, "", &mut problems);
+    let nothing = || {
+        Problem::new(
+            Severity::Error,
+            &Position::default(),
+            "",
+            format!("{key} is not a key"),
+        )
+    };
+    Some(
+        problems
+            .into_iter()
+            .find(|problem| problem.severity == Severity::Error)
+            .unwrap_or_else(nothing),
+    )
 }
