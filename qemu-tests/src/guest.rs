@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::error::{HarnessError, Result};
+use crate::judge::say;
 use crate::machine::{Machine, Net, Nic};
 use crate::ssh::{Ssh, SshKey};
 use crate::vm::Vm;
@@ -35,7 +36,11 @@ impl Guest {
         if !error.is_emulator_fault() {
             return Err(error);
         }
-        eprintln!("{}: {}; booting once more", machine.name, error.chain());
+        say(&format!(
+            "{}: {}; booting once more",
+            machine.name,
+            error.chain()
+        ));
         Self::boot_once(machine, key, port, logs)
     }
 

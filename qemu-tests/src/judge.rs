@@ -2,6 +2,7 @@
 //! Owns nothing of the machine; what the console said last is handed to it.
 
 use std::fmt::Debug;
+use std::io::Write;
 use std::time::Instant;
 
 use crate::error::{HarnessError, Result};
@@ -31,12 +32,15 @@ impl Judge {
         match outcome {
             Ok(()) => {
                 self.passed += 1;
-                eprintln!("  {}: ok: {what} ({seconds:.1} s)", self.subject);
+                say(&format!("  {}: ok: {what} ({seconds:.1} s)", self.subject));
                 true
             }
             Err(error) => {
                 let failure = format!("{what}: {}", error.chain());
-                eprintln!("  {}: FAILED: {failure} ({seconds:.1} s)", self.subject);
+                say(&format!(
+                    "  {}: FAILED: {failure} ({seconds:.1} s)",
+                    self.subject
+                ));
                 self.failures.push(failure);
                 false
             }
@@ -58,6 +62,13 @@ impl Judge {
             detail: format!("{}: {head}: {}", self.subject, self.failures.join("; ")),
         })
     }
+}
+
+/// Writes a line to standard error even while the test runner captures what tests print: a skip and the progress of a slow
+/// test must be seen when all is well, too.
+pub fn say(line: &str) {
+    // Nobody to tell when standard error is gone.
+    drop(writeln!(std::io::stderr(), "{line}"));
 }
 
 /// Passes when `condition` holds; otherwise `detail` says what was seen instead.

@@ -4,12 +4,13 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
-use crate::artefacts::{artefact, build_folder, direct_boot};
+use crate::artefacts::{build_folder, direct_boot};
 use crate::config_drive::{ConfigDrive, Content, Form};
 use crate::disk::{Disk, FileSystem};
 use crate::docker_archive;
 use crate::error::{HarnessError, Result};
 use crate::guest::{Guest, free_port, user_nic};
+use crate::judge::say;
 use crate::machine::{Boot, Machine};
 use crate::ssh::SshKey;
 use crate::tool;
@@ -44,27 +45,23 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// Waits for its turn. `Ok(None)` means: skip, something is missing and this is no CI.
+    /// Waits for its turn.
     ///
     /// # Errors
-    /// When something is missing and `CI` is set in the environment, or the scratch folder cannot be made.
-    pub fn open(name: &str, tools: &[&str]) -> Result<Option<Self>> {
+    /// [`HarnessError::Missing`] for a tool of the host, or when the scratch folder cannot be made.
+    pub fn open(name: &str, tools: &[&str]) -> Result<Self> {
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(missing) = missing(tools) {
-            if std::env::var_os("CI").is_some() {
-                return Err(missing);
-            }
-            eprintln!("SKIPPED {name}: {}", missing.chain());
-            return Ok(None);
+        for program in TOOLS.iter().chain(tools) {
+            require(program)?;
         }
         let scratch = tempfile::tempdir()
             .map_err(HarnessError::file("make scratch", std::env::temp_dir()))?;
-        Ok(Some(Self {
+        Ok(Self {
             name: name.to_owned(),
             ssh_port: free_port()?,
             scratch,
             _turn: turn,
-        }))
+        })
     }
 
     /// A folder that lives as long as the test.
@@ -146,19 +143,15 @@ impl Stage {
     }
 }
 
-fn missing(tools: &[&str]) -> Option<HarnessError> {
-    for program in TOOLS.iter().chain(tools) {
-        if tool::find(program).is_none() {
-            let remedy = "install it, for example with `make deps`".to_owned();
-            return Some(HarnessError::Missing {
-                what: (*program).to_owned(),
-                remedy,
-            });
-        }
+fn require(program: &str) -> Result<()> {
+    if tool::find(program).is_some() {
+        return Ok(());
     }
-    ["vmlinuz", "initrd", "ros.iso"]
-        .iter()
-        .find_map(|name| artefact(name).err())
+    let remedy = "install it, for example with `make deps`".to_owned();
+    Err(HarnessError::Missing {
+        what: program.to_owned(),
+        remedy,
+    })
 }
 
 /// Loads an image with the test program into the user's Docker and returns its name.
@@ -171,13 +164,17 @@ pub fn load_image(guest: &Guest, name: &str, program: &Path) -> Result<String> {
     guest.ssh.ok_with_input("docker load", &archive)
 }
 
-/// Runs `test` on its stage, or says that it is skipped.
+/// Runs `test` on its stage. When a tool or artefact is missing, that is a visible skip, or an error where `CI` is set.
 ///
 /// # Errors
 /// Those of [`Stage::open`] and of the test.
 pub fn on_stage(name: &str, tools: &[&str], test: impl FnOnce(&Stage) -> Result<()>) -> Result<()> {
-    match Stage::open(name, tools)? {
-        Some(stage) => test(&stage),
-        None => Ok(()),
+    say(&format!("{name}:"));
+    match Stage::open(name, tools).and_then(|stage| test(&stage)) {
+        Err(missing @ HarnessError::Missing { .. }) if std::env::var_os("CI").is_none() => {
+            say(&format!("SKIPPED {name}: {}", missing.chain()));
+            Ok(())
+        }
+        other => other,
     }
 }

@@ -1,8 +1,9 @@
-//! Our side of the bench: a state disk as an installed machine has it, with the user's key and the prober on it.
-//! Owns the disk in the folder it is given.
+//! Our side of the bench: a state disk as an installed machine has it, with the user's key and the prober on it, and a config drive
+//! for boots from the ISO, whose kernel line names no state disk. Owns both in the folder it is given.
 
 use std::path::Path;
 
+use crate::config_drive::{ConfigDrive, Content, Form};
 use crate::disk::{Disk, STATE_LABEL};
 use crate::error::{HarnessError, Result};
 use crate::ssh::SshKey;
@@ -33,4 +34,25 @@ pub fn state_disk(folder: &Path, key: &SshKey, prober: &Path) -> Result<Disk> {
         .map_err(HarnessError::file("write bench config", &config_file))?;
     std::fs::copy(prober, &program).map_err(HarnessError::file("copy prober", &program))?;
     Disk::ext4_with(&folder.join("state.img"), 8 << 10, STATE_LABEL, tree.path())
+}
+
+/// Makes a config drive whose `runcmd` mounts the disk made by [`state_disk`] and starts the prober from it.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn iso_config_drive(folder: &Path, key: &SshKey) -> Result<ConfigDrive> {
+    let user_data = format!(
+        "#cloud-config\nhostname: bench\nssh_authorized_keys:\n  - {}\nruncmd:\n\
+         \x20 - mkdir -p /mnt/bench && mount LABEL={STATE_LABEL} /mnt/bench\n\
+         \x20 - /mnt/bench/opt/bench/guest probe rancher </dev/null >/dev/null 2>&1 &\n",
+        key.public()
+    );
+    ConfigDrive::create(
+        folder,
+        Form::Iso,
+        &Content {
+            user_data,
+            ..Content::default()
+        },
+    )
 }

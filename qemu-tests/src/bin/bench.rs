@@ -123,13 +123,15 @@ fn measure_isos(
     folder: &Path,
     report: &mut Report,
 ) -> Result<()> {
+    let drive = ours::iso_config_drive(folder, &peer.key)?;
     for number in 1..=options.iso_runs {
         let variants = [
             ("ours-iso-bios", bios_boot(Slot::Cd)?),
             ("ours-iso-uefi", uefi_boot(Slot::Cd, folder)?),
         ];
         for (name, way) in variants {
-            let side = our_side(name, way, disk, peer)?;
+            let mut side = our_side(name, way, disk, peer)?;
+            side.machine = side.machine.with_config_drive(&drive);
             let sample = boot(&settled(&side), Memory::Skip, folder)?;
             eprintln!(
                 "bench: {number}/{} {name}: docker version after {:.1} s",
