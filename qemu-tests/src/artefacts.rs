@@ -64,19 +64,25 @@ pub fn bios_boot(slot: Slot) -> Result<Boot> {
 /// # Errors
 /// When the ISO has not been built or OVMF is not installed.
 pub fn uefi_boot(slot: Slot, scratch: &Path) -> Result<Boot> {
-    let install = "run `apt-get install ovmf`";
-    let (code, pristine) = (
-        present(UEFI_CODE.into(), install)?,
-        present(UEFI_VARIABLES.into(), install)?,
-    );
-    let variables = scratch.join("uefi-variables.fd");
-    std::fs::copy(&pristine, &variables)
-        .map_err(HarnessError::file("copy UEFI variables", &variables))?;
     Ok(Boot::Medium {
         image: artefact("ros.iso")?,
         slot,
-        firmware: Firmware::Uefi { code, variables },
+        firmware: uefi_firmware(scratch)?,
     })
+}
+
+/// OVMF with fresh variables in `scratch`.
+///
+/// # Errors
+/// When OVMF is not installed.
+pub fn uefi_firmware(scratch: &Path) -> Result<Firmware> {
+    let install = "run `apt-get install ovmf`";
+    let code = present(UEFI_CODE.into(), install)?;
+    let pristine = present(UEFI_VARIABLES.into(), install)?;
+    let variables = scratch.join("uefi-variables.fd");
+    std::fs::copy(&pristine, &variables)
+        .map_err(HarnessError::file("copy UEFI variables", &variables))?;
+    Ok(Firmware::Uefi { code, variables })
 }
 
 fn present(file: PathBuf, remedy: &str) -> Result<PathBuf> {
