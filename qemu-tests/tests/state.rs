@@ -2,7 +2,6 @@
 //! with another system; and that it carries what it should from boot to boot.
 
 use std::path::Path;
-use std::time::Duration;
 
 use qemu_tests::Result;
 use qemu_tests::config_drive::Form;
@@ -181,9 +180,7 @@ fn a_late_disk_is_waited_for_and_a_directory_of_it_is_used() -> Result<()> {
             .with_word("rancher.state.wait=true")
             .with_word("rancher.state.directory=ros/state");
         let mut vm = Vm::start(&machine, &stage.logs())?;
-        vm.wait_for_text("phase", Patience::seconds(60))?;
-        // The kernel must have set up the port before something is plugged into it; the boot waits meanwhile.
-        std::thread::sleep(Duration::from_secs(3));
+        vm.wait_for_text("waiting for state device", Patience::seconds(60))?;
         vm.monitor.plug_disk(disk.file())?;
         let mut guest = Guest::enter(vm, stage.key()?, stage.ssh_port)?;
         let mut judge = Judge::of(&stage.name);
