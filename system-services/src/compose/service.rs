@@ -53,6 +53,12 @@ pub struct Service {
 }
 
 impl Service {
+    /// Hash of the definition, as the container's label says it.
+    #[must_use]
+    pub fn hash(&self) -> &str {
+        self.body.labels.as_ref().and_then(|labels| labels.get(super::HASH_LABEL)).map_or("", String::as_str)
+    }
+
     /// `log_driver`, when given.
     #[must_use]
     pub fn log_driver(&self) -> Option<&str> {
@@ -73,6 +79,10 @@ pub(super) fn read(
     sources: &Sources<'_>,
     problems: &mut Vec<Problem>,
 ) -> Option<Service> {
+    if !is_container_name(name) {
+        problems.push(Wrong::new("", "a name is made of letters, digits, `_`, `.` and `-`, and starts with a letter or digit").of(name, Severity::Skipped));
+        return None;
+    }
     let mut definition = definition.clone();
     let mut unknown = Vec::new();
     sources
@@ -105,6 +115,12 @@ pub(super) fn read(
         }
     }
     Some(draft.finish(problems))
+}
+
+/// Docker's rule for container names; service names are container names, and names of files.
+fn is_container_name(name: &str) -> bool {
+    let plain = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '_' | '.' | '-');
+    name.len() > 1 && name.starts_with(|first: char| first.is_ascii_alphanumeric()) && name.chars().all(plain)
 }
 
 fn empty(name: &str) -> Service {

@@ -52,14 +52,14 @@ fn templates_are_inlined_through_templates() {
 #[test]
 fn a_circle_of_templates_is_reported() {
     let project = read("
-        a: {image: i, labels: {io.rancher.os.createonly: true}, volumes_from: [b], volumes: ['/a:/a']}
-        b: {image: i, labels: {io.rancher.os.createonly: true}, volumes_from: [a]}
-        c: {image: i, volumes_from: [b]}
+        aa: {image: i, labels: {io.rancher.os.createonly: true}, volumes_from: [bb], volumes: ['/a:/a']}
+        bb: {image: i, labels: {io.rancher.os.createonly: true}, volumes_from: [aa]}
+        cc: {image: i, volumes_from: [bb]}
     ");
-    assert_eq!(host(&project, "c").binds.unwrap(), ["/a:/a"]);
+    assert_eq!(host(&project, "cc").binds.unwrap(), ["/a:/a"]);
     assert_eq!(
         project.problems[0].to_string(),
-        "rancher.services.a.volumes_from: a -> b -> a is a circle: ignored"
+        "rancher.services.aa.volumes_from: aa -> bb -> aa is a circle: ignored"
     );
 }
 
@@ -86,6 +86,7 @@ fn one_bad_service_is_skipped_and_named() {
         noimage: {command: x}
         ports: {image: i, ports: [http]}
         from: {image: i, volumes_from: [nobody]}
+        ../up: {image: i}
     ",
     );
     assert_eq!(project.services.keys().collect::<Vec<_>>(), ["good"]);
@@ -96,6 +97,7 @@ fn one_bad_service_is_skipped_and_named() {
             "rancher.services.good.colour: unknown key: ignored",
             "Failed loading service noimage: rancher.services.noimage.image: missing",
             "Failed loading service ports: rancher.services.ports.ports[0]: expected [[address:]host port:]container port, given `http`",
+            "Failed loading service ../up: rancher.services.../up: a name is made of letters, digits, `_`, `.` and `-`, and starts with a letter or digit",
             "Failed loading service from: rancher.services.from.volumes_from: there is no service `nobody`",
         ]
     );
@@ -103,9 +105,9 @@ fn one_bad_service_is_skipped_and_named() {
 
 #[test]
 fn the_environment_wins_over_its_file() {
-    let project = read("s: {image: i, environment: {B: 1, C: true}, env_file: /env}");
+    let project = read("ss: {image: i, environment: {B: 1, C: true}, env_file: /env}");
     assert_eq!(
-        project.services["s"].body.env.as_ref().unwrap(),
+        project.services["ss"].body.env.as_ref().unwrap(),
         &["A=file", "B=1", "C=true"]
     );
 }
@@ -113,15 +115,15 @@ fn the_environment_wins_over_its_file() {
 #[test]
 fn the_hash_changes_with_the_definition_only() {
     let hash =
-        |yaml: &str| read(yaml).services["s"].body.labels.as_ref().unwrap()[HASH_LABEL].clone();
+        |yaml: &str| read(yaml).services["ss"].body.labels.as_ref().unwrap()[HASH_LABEL].clone();
     let (one, same) = (
-        hash("s: {image: i, labels: {a: 1, b: 2}, privileged: true}"),
-        hash("s: {privileged: 'true', labels: [b=2, a=1], image: i}"),
+        hash("ss: {image: i, labels: {a: 1, b: 2}, privileged: true}"),
+        hash("ss: {privileged: 'true', labels: [b=2, a=1], image: i}"),
     );
     assert_eq!(one, same);
     for other in [
-        "s: {image: j, labels: {a: 1, b: 2}, privileged: true}",
-        "s: {image: i, labels: {a: 1, b: 2}}",
+        "ss: {image: j, labels: {a: 1, b: 2}, privileged: true}",
+        "ss: {image: i, labels: {a: 1, b: 2}}",
     ] {
         assert_ne!(one, hash(other), "{other}");
     }
@@ -130,9 +132,9 @@ fn the_hash_changes_with_the_definition_only() {
 #[test]
 fn shared_shims_and_system_paths_reach_docker() {
     let project = read(
-        "s: {image: i, labels: {io.rancher.os.shim: shared}, security_opt: [systempaths=unconfined, no-new-privileges], cgroup: host}",
+        "ss: {image: i, labels: {io.rancher.os.shim: shared}, security_opt: [systempaths=unconfined, no-new-privileges], cgroup: host}",
     );
-    let host = host(&project, "s");
+    let host = host(&project, "ss");
     assert_eq!(
         host.annotations.unwrap()["io.containerd.runc.v2.group"],
         "ros-system"

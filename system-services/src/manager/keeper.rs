@@ -1,0 +1,262 @@
+//! The loop's body: observe, plan, hand out steps, take their results. Owns what the manager remembers; decides nothing.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt;
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+
+use super::apply::{self, Context};
+use super::desired::Desired;
+use super::engine::{Engine, SYSTEM_SOCKET, USER_SOCKET};
+use super::history::History;
+use super::marks::{Event, Mark};
+use super::observe::{Observed, State, observe};
+use super::plan::{Action, Plan, Standing, Step, plan};
+use super::{LOG, boot_id};
+use crate::compose::{SERVICE_LABEL, Scope};
+use crate::log::Chain;
+
+/// While something waits for a readiness file or for Docker.
+const QUICK_LOOK: Duration = Duration::from_millis(50);
+/// When nothing is awaited: events may get lost when a daemon restarts.
+const SLOW_LOOK: Duration = Duration::from_secs(30);
+/// How long the user's Docker may take to answer before it counts as absent.
+const USER_DOCKER_ANSWER: Duration = Duration::from_secs(2);
+
+/// Result of one step.
+struct Done {
+    step: Step,
+    result: Result<(), apply::Error>,
+}
+
+/// The manager's memory and its connections.
+pub struct Keeper {
+    desired: Desired,
+    system: Engine,
+    user: Option<Engine>,
+    history: History,
+    busy: BTreeSet<String>,
+    tasks: JoinSet<Done>,
+    events: Arc<Notify>,
+    begun: Instant,
+    boot: String,
+    /// Services after which the configuration was read again.
+    reloaded: BTreeSet<String>,
+    /// Services that were started by this process, for the count in the log.
+    started: BTreeSet<String>,
+    /// Lines that are not to be said twice.
+    said: BTreeSet<String>,
+}
+
+impl Keeper {
+    /// Reads the configuration and waits for the system's Docker.
+    pub async fn new() -> Self {
+        let desired = Desired::load();
+        let system = Engine::wait(SYSTEM_SOCKET, Duration::from_millis(20)).await;
+        let events = Arc::new(Notify::new());
+        tokio::spawn(watch(system.clone(), Arc::clone(&events)));
+        LOG.info("Project [os]: Starting project");
+        let mut keeper = Self {
+            desired,
+            system,
+            user: None,
+            history: History::default(),
+            busy: BTreeSet::new(),
+            tasks: JoinSet::new(),
+            events,
+            begun: Instant::now(),
+            boot: boot_id(),
+            reloaded: BTreeSet::new(),
+            started: BTreeSet::new(),
+            said: BTreeSet::new(),
+        };
+        keeper.report_problems();
+        keeper
+    }
+
+    /// Reads the configuration again and tries everything at once.
+    pub fn reload(&mut self) {
+        self.desired = Desired::load();
+        self.history.clear_failures();
+        self.report_problems();
+    }
+
+    /// One look: hands out every step that can be done. Gives the time until the next look, if nothing happens before.
+    pub async fn activate(&mut self) -> Duration {
+        self.connect_user().await;
+        let observed = match observe(&self.desired.project, &self.system, self.user.as_ref(), &self.boot).await {
+            Ok(observed) => observed,
+            Err(error) => {
+                self.say_once(format!("{error}: trying again until it answers"));
+                return Duration::from_millis(250);
+            }
+        };
+        if observed.user.is_none() {
+            self.user = None;
+        }
+        let now = self.begun.elapsed();
+        self.adopt(&observed);
+        self.history.note_exits(&observed, now);
+        let plan = plan(&self.desired, &observed, &self.history, &self.busy, now);
+        if self.reload_after(&plan) {
+            self.reload();
+            return Duration::ZERO;
+        }
+        self.report(&plan);
+        let pause = self.pause(&plan, now);
+        for step in plan.steps {
+            self.begin(step);
+        }
+        pause
+    }
+
+    /// Ends when a step is done, Docker says something, or the time is over.
+    pub async fn something_happened(&mut self, pause: Duration) {
+        let events = Arc::clone(&self.events);
+        tokio::select! {
+            Some(done) = self.tasks.join_next() => match done {
+                Ok(done) => self.finish(done),
+                Err(error) => LOG.error(format_args!("a step of the service manager broke off: {error}")),
+            },
+            () = events.notified() => {}
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+
+    /// The user's Docker is asked only for services of the user, and only once it said that it is ready: a daemon that is starting
+    /// takes connections and does not answer.
+    async fn connect_user(&mut self) {
+        let project = &self.desired.project;
+        let wanted = project.runnable().any(|service| service.os.scope == Scope::User);
+        let ready_file = project.services.get("docker").and_then(|docker| docker.os.ready.as_ref());
+        if self.user.is_some() || !wanted || ready_file.is_some_and(|file| !file.exists()) {
+            return;
+        }
+        if let Ok(Ok(user)) = tokio::time::timeout(USER_DOCKER_ANSWER, Engine::connect(USER_SOCKET)).await {
+            tokio::spawn(watch(user.clone(), Arc::clone(&self.events)));
+            self.user = Some(user);
+        }
+    }
+
+    /// Marks what runs as started: the manager may have been killed between a start and its mark.
+    fn adopt(&mut self, observed: &Observed) {
+        for (service, container) in &observed.system.containers {
+            let marked = observed.marks.ran.get(service) == Some(&container.id);
+            if container.state != State::Running || self.busy.contains(service) {
+                continue;
+            }
+            if !marked && Mark::Ran.set(service, &container.id).is_err() {
+                self.say_once("cannot write below /run/ros/services".to_owned());
+            }
+            if self.history.of(service).started.is_none() {
+                self.history.started(service, self.begun.elapsed());
+            }
+        }
+    }
+
+    /// True when a service ran after which the configuration is to be read again.
+    fn reload_after(&mut self, plan: &Plan) -> bool {
+        let before = self.reloaded.len();
+        self.reloaded.extend(plan.reload_after.iter().cloned());
+        self.reloaded.len() > before
+    }
+
+    fn pause(&self, plan: &Plan, now: Duration) -> Duration {
+        let waiting = plan.standing.iter().any(|(_, standing)| matches!(standing, Standing::Waiting(_)));
+        let regular = if waiting { QUICK_LOOK } else { SLOW_LOOK };
+        plan.wake.map_or(regular, |wake| regular.min(wake.saturating_sub(now)))
+    }
+
+    fn begin(&mut self, step: Step) {
+        let Some(service) = self.desired.project.services.get(&step.service).cloned() else { return };
+        let engine = match service.os.scope {
+            Scope::System => Some(self.system.clone()),
+            Scope::User => self.user.clone(),
+        };
+        let Some(engine) = engine else { return };
+        match step.action {
+            Action::Pull => LOG.info(format_args!("Pulling {} ({})...", service.name, service.image)),
+            _ if self.started.contains(&service.name) => LOG.info(&step),
+            _ => LOG.info(format_args!("{} [{}]: Starting", self.count(), service.name)),
+        }
+        self.busy.insert(service.name.clone());
+        let context = Context { engine, boot: self.boot.clone(), credentials: self.desired.credentials.of(&service.image) };
+        self.tasks.spawn(async move {
+            let result = apply::apply(&context, &service, &step).await;
+            Done { step, result }
+        });
+    }
+
+    fn finish(&mut self, done: Done) {
+        let Done { step, result } = done;
+        let now = self.begun.elapsed();
+        self.busy.remove(&step.service);
+        match result {
+            Ok(()) if step.action == Action::Pull => {}
+            Ok(()) => {
+                self.history.started(&step.service, now);
+                if self.started.insert(step.service.clone()) {
+                    LOG.info(format_args!("{} [{}]: Started", self.count(), step.service));
+                }
+            }
+            Err(error) => {
+                let text = Chain(&error).to_string();
+                LOG.error(format_args!("Failed Starting {}: {text}", step.service));
+                self.history.failed(&step.service, now, text);
+            }
+        }
+    }
+
+    fn count(&self) -> String {
+        format!("[{}/{}]", self.started.len(), self.desired.project.runnable().count())
+    }
+
+    fn report(&mut self, plan: &Plan) {
+        for (service, standing) in &plan.standing {
+            if let Standing::Out(reason) = standing {
+                self.say_once(format!("[{service}]: left out: {reason}"));
+            }
+        }
+        if plan.is_up() && self.busy.is_empty() && !Event::Up.is_set() {
+            LOG.info("Project [os]: Project started");
+            LOG.info(format_args!("RancherOS {} started", self.desired.version));
+            if let Err(error) = Event::Up.set() {
+                LOG.warn(format_args!("cannot write below /run/ros/services: {error}"));
+            }
+        }
+    }
+
+    fn report_problems(&mut self) {
+        let problems: Vec<String> = self.desired.project.problems.iter().map(ToString::to_string).collect();
+        let broken = self.desired.graph.broken.iter().map(|(service, reason)| format!("Failed loading service {service}: {reason}"));
+        let lines: Vec<String> = problems.into_iter().chain(broken).chain(self.desired.graph.notices.iter().cloned()).collect();
+        lines.into_iter().for_each(|line| self.say_once(line));
+    }
+
+    fn say_once(&mut self, line: String) {
+        if self.said.insert(line.clone()) {
+            LOG.warn(line);
+        }
+    }
+}
+
+/// Wakes the manager at every event of a container of ours, for as long as the daemon exists, across its restarts.
+async fn watch(engine: Engine, wake: Arc<Notify>) {
+    let filters = [("type", "container"), ("label", SERVICE_LABEL)];
+    let filters = filters.map(|(name, value)| (name.to_owned(), vec![value.to_owned()])).into();
+    let options = bollard::query_parameters::EventsOptions { filters: Some(filters), ..Default::default() };
+    loop {
+        let mut stream = Box::pin(engine.docker.events(Some(options.clone())));
+        while let Some(Ok(event)) = stream.next().await {
+            // `exec_…` and the like change nothing that is planned.
+            if matches!(event.action.as_deref(), Some("die" | "start" | "destroy" | "create" | "stop" | "oom" | "unpause")) {
+                wake.notify_one();
+            }
+        }
+        wake.notify_one();
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+}

@@ -1,0 +1,171 @@
+//! What is: containers and images of both Dockers, readiness files, marks. Reads only; `plan` decides.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::PathBuf;
+
+use bollard::models::{ContainerSummary, ContainerSummaryStateEnum, ImageSummary};
+use bollard::query_parameters::{InspectContainerOptions, ListContainersOptions, ListImagesOptions};
+
+use super::engine::{self, Engine};
+use super::marks::Marks;
+use crate::compose::{BOOT_LABEL, HASH_LABEL, Project, SERVICE_LABEL, Scope};
+
+/// Everything a plan is made from, read at one moment.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Observed {
+    /// The system's Docker.
+    pub system: Host,
+    /// The user's Docker; `None` while it does not answer.
+    pub user: Option<Host>,
+    /// Readiness files that exist.
+    pub ready: BTreeSet<PathBuf>,
+    /// What was asked for or done in this boot.
+    pub marks: Marks,
+    /// Id of this boot.
+    pub boot: String,
+}
+
+impl Observed {
+    /// The Docker that runs services of this scope.
+    #[must_use]
+    pub fn host(&self, scope: Scope) -> Option<&Host> {
+        match scope {
+            Scope::System => Some(&self.system),
+            Scope::User => self.user.as_ref(),
+        }
+    }
+}
+
+/// One Docker.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Host {
+    /// Containers that carry our label, by service.
+    pub containers: BTreeMap<String, Container>,
+    /// Ids of the local images, by normalised reference.
+    pub images: BTreeMap<String, String>,
+}
+
+impl Host {
+    /// Id of the image that `reference` means here.
+    #[must_use]
+    pub fn image(&self, reference: &str) -> Option<&str> {
+        self.images.get(&normal_reference(reference)).map(String::as_str)
+    }
+}
+
+/// One container of ours.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Container {
+    /// Docker's id.
+    pub id: String,
+    /// Whether it runs.
+    pub state: State,
+    /// Id of the image it was made from.
+    pub image_id: String,
+    /// Hash of the definition it was made from.
+    pub hash: String,
+    /// Boot in which it was made.
+    pub boot: String,
+    /// Its `io.rancher.os.console`.
+    pub console: Option<String>,
+}
+
+/// What a container does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// Made, never started.
+    Created,
+    /// Runs, or is paused or restarted by Docker.
+    Running,
+    /// Ended.
+    Exited {
+        /// Its exit code.
+        code: i64,
+    },
+}
+
+/// Reads everything. The user's Docker is optional, the system's is not.
+pub async fn observe(project: &Project, system: &Engine, user: Option<&Engine>, boot: &str) -> Result<Observed, engine::Error> {
+    let user_host = match user {
+        Some(user) => host(user).await.ok(),
+        None => None,
+    };
+    let files = project.runnable().filter_map(|service| service.os.ready.clone());
+    Ok(Observed {
+        system: host(system).await?,
+        user: user_host,
+        ready: files.filter(|path| path.exists()).collect(),
+        marks: Marks::read(),
+        boot: boot.to_owned(),
+    })
+}
+
+async fn host(engine: &Engine) -> Result<Host, engine::Error> {
+    let filters = HashMap::from([("label".to_owned(), vec![SERVICE_LABEL.to_owned()])]);
+    let options = ListContainersOptions { all: true, filters: Some(filters), ..Default::default() };
+    let listed = engine.docker.list_containers(Some(options)).await.map_err(|source| engine.error("list containers", source))?;
+    let images = engine.docker.list_images(None::<ListImagesOptions>).await.map_err(|source| engine.error("list images", source))?;
+    let mut containers = BTreeMap::new();
+    for summary in listed {
+        if let Some((service, container)) = container(engine, summary).await? {
+            containers.insert(service, container);
+        }
+    }
+    Ok(Host { containers, images: image_ids(&images) })
+}
+
+async fn container(engine: &Engine, summary: ContainerSummary) -> Result<Option<(String, Container)>, engine::Error> {
+    let labels = summary.labels.unwrap_or_default();
+    let (Some(service), Some(id)) = (labels.get(SERVICE_LABEL), summary.id) else { return Ok(None) };
+    let state = match summary.state {
+        Some(ContainerSummaryStateEnum::CREATED) => State::Created,
+        Some(ContainerSummaryStateEnum::EXITED | ContainerSummaryStateEnum::DEAD) => State::Exited { code: exit_code(engine, &id).await? },
+        Some(ContainerSummaryStateEnum::REMOVING) => return Ok(None),
+        _ => State::Running,
+    };
+    let label = |name: &str| labels.get(name).cloned();
+    let container = Container {
+        id,
+        state,
+        image_id: summary.image_id.unwrap_or_default(),
+        hash: label(HASH_LABEL).unwrap_or_default(),
+        boot: label(BOOT_LABEL).unwrap_or_default(),
+        console: label("io.rancher.os.console"),
+    };
+    Ok(Some((service.clone(), container)))
+}
+
+async fn exit_code(engine: &Engine, id: &str) -> Result<i64, engine::Error> {
+    match engine.docker.inspect_container(id, None::<InspectContainerOptions>).await {
+        Ok(details) => Ok(details.state.and_then(|state| state.exit_code).unwrap_or_default()),
+        // It went away between the two calls: the next observation will not see it.
+        Err(error) if engine::is_missing(&error) => Ok(0),
+        Err(source) => Err(engine.error("inspect a container", source)),
+    }
+}
+
+fn image_ids(images: &[ImageSummary]) -> BTreeMap<String, String> {
+    let names = |image: &ImageSummary| [image.repo_tags.clone(), image.repo_digests.clone(), vec![image.id.clone()]].concat();
+    images.iter().flat_map(|image| names(image).into_iter().map(|name| (normal_reference(&name), image.id.clone()))).collect()
+}
+
+/// `busybox` and `docker.io/library/busybox:latest` are one image.
+fn normal_reference(reference: &str) -> String {
+    let name = reference.strip_prefix("docker.io/").unwrap_or(reference);
+    let name = name.strip_prefix("library/").unwrap_or(name);
+    let last = name.rsplit('/').next().unwrap_or(name);
+    if last.contains(':') || name.contains('@') { name.to_owned() } else { format!("{name}:latest") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::normal_reference;
+
+    #[test]
+    fn references_have_one_form() {
+        assert_eq!(normal_reference("docker.io/library/busybox"), "busybox:latest");
+        assert_eq!(normal_reference("rancher/os-base:v2"), "rancher/os-base:v2");
+        assert_eq!(normal_reference("localhost:5000/a"), "localhost:5000/a:latest");
+        assert_eq!(normal_reference("a@sha256:0"), "a@sha256:0");
+    }
+}
