@@ -22,7 +22,7 @@ const EXAMPLES: &str = "Examples:
 
 /// The command line of RancherOS.
 #[derive(Debug, Parser)]
-#[command(name = "ros", version, about = "Configure and control RancherOS", after_help = EXAMPLES, propagate_version = false)]
+#[command(name = "ros", about = "Configure and control RancherOS", after_help = EXAMPLES)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -39,6 +39,9 @@ pub enum Command {
     Service(service::ServiceArgs),
     /// The operating system: version
     Os(os::OsArgs),
+    /// Print the version and the image it came from (also `ros -v`)
+    #[command(hide = true)]
+    Version,
     /// Print the device that a LABEL=, UUID= or path means
     #[command(hide = true)]
     Dev(dev::DevArgs),
@@ -61,6 +64,11 @@ pub enum Command {
 
 /// Reads the arguments; the first decides the program.
 pub fn parse(args: &[OsString]) -> Result<Command, clap::Error> {
+    if let [_, flag] = args
+        && ["-v", "-V", "--version"].iter().any(|known| flag == known)
+    {
+        return Ok(Command::Version);
+    }
     let command = Cli::command();
     let matches = command
         .clone()
@@ -112,6 +120,7 @@ pub fn run(command: Command) -> Outcome {
         Command::Config(args) => config::run(args),
         Command::Service(args) => service::run(args),
         Command::Os(args) => os::run(args),
+        Command::Version => os::print_version(),
         Command::Dev(args) => dev::run(args),
         Command::Env(args) => env::run(args),
         Command::Completion { shell } => {
@@ -127,7 +136,7 @@ pub fn run(command: Command) -> Outcome {
 /// What a plain user may call without sudo.
 fn needs_root(command: &Command) -> bool {
     match command {
-        Command::Os(_) | Command::Dev(_) | Command::Env(_) | Command::Completion { .. } => false,
+        Command::Os(_) | Command::Version | Command::Dev(_) | Command::Env(_) | Command::Completion { .. } => false,
         Command::Program(program) => programs::needs_root(program),
         Command::Manager(command) => service::manager_needs_root(command),
         Command::Config(_) | Command::Service(_) | Command::Power(_) => true,
