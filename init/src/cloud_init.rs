@@ -34,8 +34,8 @@ pub fn run(machine: &mut Machine) -> Result<(), Halted> {
     }
     configuration::read(machine);
     configuration::report(machine)?;
-    configuration::apply_kernel_settings(machine)?;
     if machine.loaded.config != before {
+        configuration::apply_kernel_settings(machine)?;
         system_docker::run(machine)?;
     }
     Ok(())

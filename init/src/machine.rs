@@ -119,6 +119,7 @@ impl Machine {
 
     /// Starts a program whose end somebody will ask for.
     pub fn start(&mut self, command: &mut Command) -> Result<u32, RunError> {
+        kernel::signals::unblock_in(command);
         let spawned = command.spawn().map_err(|cause| RunError::Start {
             program: name_of(command),
             cause,

@@ -120,11 +120,12 @@ fn user_process_name(pid: u32) -> Option<String> {
         .then(|| head.split_once('(').map(|(_, name)| name.to_owned()))?
 }
 
-/// Makes `command` join `group` and lead its own session before it runs.
+/// Makes `command` join `group`, lead its own session and have no signal blocked before it runs.
 pub fn isolate(command: &mut Command, group: Option<&Group>) -> io::Result<()> {
     let procs = group
         .map(|group| File::options().write(true).open(group.procs_file()))
         .transpose()?;
+    crate::signals::unblock_in(command);
     // SAFETY: only write(2) and setsid(2) are called between fork and exec; both are async-signal-safe and allocate nothing.
     unsafe {
         command.pre_exec(move || {

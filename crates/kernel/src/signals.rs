@@ -2,6 +2,8 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
@@ -23,7 +25,7 @@ pub enum Event {
     HangUp,
 }
 
-/// Blocked signals, read through a descriptor. Children get an empty mask again: std clears it when it spawns.
+/// Blocked signals, read through a descriptor. Children inherit the block: give each of them [`unblock_in`].
 #[derive(Debug)]
 pub struct Signals(SignalFd);
 
@@ -73,6 +75,20 @@ impl AsFd for Signals {
     }
 }
 
+/// Makes `command` start with no signal blocked, whatever this process blocks.
+pub fn unblock_in(command: &mut Command) {
+    // SAFETY: only sigprocmask(2) is called between fork and exec; it is async-signal-safe and allocates nothing.
+    unsafe {
+        command.pre_exec(|| {
+            Ok(sigprocmask(
+                SigmaskHow::SIG_SETMASK,
+                Some(&SigSet::empty()),
+                None,
+            )?)
+        });
+    }
+}
+
 /// Sleeps until one of `fds` is readable or `deadline` passes; true when something is readable. `None` waits for ever.
 pub fn wait_readable(fds: &[BorrowedFd<'_>], deadline: Option<Instant>) -> bool {
     loop {
@@ -93,5 +109,31 @@ fn timespec(duration: Duration) -> Timespec {
     Timespec {
         tv_sec: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
         tv_nsec: i64::from(duration.subsec_nanos()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn blocked_in_child(prepare: fn(&mut Command)) -> String {
+        let mut set = SigSet::empty();
+        set.add(Signal::SIGTERM);
+        nix::sys::signal::pthread_sigmask(SigmaskHow::SIG_BLOCK, Some(&set), None).unwrap();
+        let mut command = Command::new("cat");
+        prepare(command.arg("/proc/self/status"));
+        let output = command.output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        text.lines()
+            .find_map(|line| line.strip_prefix("SigBlk:"))
+            .unwrap()
+            .trim()
+            .to_owned()
+    }
+
+    #[test]
+    fn children_start_with_no_signal_blocked() {
+        assert_eq!(blocked_in_child(|_| {}), "0000000000004000");
+        assert_eq!(blocked_in_child(unblock_in), "0000000000000000");
     }
 }
