@@ -76,13 +76,19 @@ impl Layers {
             take(&mut root, &["rancher", "password"]);
             take(&mut root, &["rancher", "autologin"]);
             self.layers.push((owner, root));
+        } else if let Some(problem) = self.problems.pop() {
+            self.problems.push(skipped(problem));
         }
     }
 
-    /// Lays the kernel command line on top of all: first what is before ` -- `, then what follows.
-    fn with_cmdline(mut self) -> Self {
+    /// Lays the kernel command line on top of all: first what is before ` -- `, then, unless it stays hidden, what
+    /// follows.
+    fn with_cmdline(mut self, privacy: Privacy) -> Self {
         let (visible, hidden) = (self.cmdline.visible.clone(), self.cmdline.hidden.clone());
         self.add(Owner::User, visible);
+        if privacy == Privacy::Hidden {
+            return self;
+        }
         self.add(Owner::User, hidden);
         if let Some(extra) = &self.cmdline.extra {
             let mut root = Node::default();
@@ -100,7 +106,7 @@ impl Layers {
     /// Everything merged and typed.
     #[must_use]
     pub fn resolve(self) -> Loaded {
-        let layers = self.with_cmdline();
+        let layers = self.with_cmdline(Privacy::Shown);
         let mut tree = merged(layers.layers.into_iter().map(|(_, root)| root));
         expand_debug(&mut tree);
         layers.metadata.fill(&mut tree);
@@ -117,14 +123,13 @@ impl Layers {
     /// The merged tree as `ros config export` shows it: the user's layers, or all with [`Owner::System`].
     #[must_use]
     pub fn export(self, from: Owner, privacy: Privacy) -> Node {
-        let layers = self.with_cmdline();
+        let layers = self.with_cmdline(privacy);
         let wanted = |owner: &Owner| from == Owner::System || *owner == Owner::User;
         let layers_wanted = layers.layers.into_iter().filter(|(owner, _)| wanted(owner));
         let mut tree = merged(layers_wanted.map(|(_, root)| root));
         layers.metadata.fill(&mut tree);
         take(&mut tree, &["EXTRA_CMDLINE"]);
         if privacy == Privacy::Hidden {
-            take(&mut tree, &["rancher", "environment", "EXTRA_CMDLINE"]);
             schema::redact(&mut tree, &ROOT);
         }
         tree

@@ -220,7 +220,10 @@ pub fn merge(place: &Place, text: &[u8]) -> Result<Vec<Problem>, Error> {
     let parsed = yaml::parse(text, "input").map_err(|problem| Error::Invalid(vec![problem]))?;
     let mut root = parsed.root;
     let mut problems = parsed.problems;
-    let usable = root.is_null() || schema::check(&mut root, &ROOT, "", &mut problems);
+    if root.is_null() {
+        return Ok(problems);
+    }
+    let usable = schema::check(&mut root, &ROOT, "", &mut problems);
     let unknown = |problem: &Problem| problem.what.starts_with("Additional property");
     if !usable
         || problems

@@ -421,12 +421,11 @@ pub fn check_text(bytes: &[u8], file: &str) -> Vec<Problem> {
     problems
 }
 
-/// What is wrong with the dotted `key`, when no configuration has it. Kernel parameters that look like keys are known.
+/// What is wrong with the dotted `key`, as a key of the configuration.
 #[must_use]
 pub fn unknown(key: &str) -> Option<Problem> {
     let segments = path::segments(key);
-    let not_a_key = ["rancher.password", "rancher.autologin"].contains(&key);
-    if not_a_key || path::locate(&ROOT, &segments).is_some() {
+    if path::locate(&ROOT, &segments).is_some() {
         return None;
     }
     // The check names the part that is wrong and what it was meant to be.

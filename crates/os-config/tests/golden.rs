@@ -1,0 +1,193 @@
+//! The texts that people read: every kind of finding, word for word.
+
+use os_config::schema::check_text;
+
+fn findings(text: &str) -> String {
+    let problems = check_text(text.as_bytes(), "cloud-config.yml");
+    problems
+        .iter()
+        .map(|problem| format!("{:?} {problem}\n", problem.severity))
+        .collect()
+}
+
+#[track_caller]
+fn expect(text: &str, expected: &[&str]) {
+    let found = findings(text);
+    let found: Vec<&str> = found.lines().collect();
+    assert_eq!(found, expected, "\n{text}");
+}
+
+#[test]
+fn the_ancestors_texts() {
+    expect(
+        "#cloud-config\nbad_key: 1\nrancher:\n  - a\n",
+        &[
+            "Error cloud-config.yml:2:1: bad_key: Additional property bad_key is not allowed; remove it, or look the key up in the documentation",
+            "Error cloud-config.yml:4:3: rancher: Invalid type. Expected: object, given: array; write `key: value` lines below it, indented and without `-`",
+        ],
+    );
+}
+
+#[test]
+fn every_problem_is_told_at_once() {
+    let text = "\
+hostnam: a
+ssh:
+  port: 1
+rancher:
+  hostname: x
+  debug: \"yes\"
+  password: p
+  ssh:
+    port: '22'
+    daemon: maybe
+    prot: 3
+  network:
+    dhcp_timeout: -1
+    interfaces:
+      eth0:
+        dhcp: [true]
+        adress: 1.2.3.4/24
+  upgrade:
+    policy: always
+  docker:
+    restart: true
+  services:
+    a: nginx
+users:
+- name: x
+";
+    expect(
+        text,
+        &[
+            "Error cloud-config.yml:1:1: hostnam: Additional property hostnam is not allowed; did you mean `hostname`?",
+            "Error cloud-config.yml:2:1: ssh: Additional property ssh is not allowed; did you mean `rancher.ssh`?",
+            "Error cloud-config.yml:5:3: rancher.hostname: Additional property hostname is not allowed; `hostname` stands at the top level, without indentation",
+            "Error cloud-config.yml:6:10: rancher.debug: Invalid type. Expected: boolean, given: string; write true or false without quotes",
+            "Error cloud-config.yml:7:3: rancher.password: Additional property password is not allowed; give it on the kernel command line: rancher.password=…",
+            "Error cloud-config.yml:9:11: rancher.ssh.port: Invalid type. Expected: integer, given: string; write a whole number without quotes",
+            "Error cloud-config.yml:10:13: rancher.ssh.daemon: Invalid type. Expected: boolean, given: string; write true or false without quotes",
+            "Error cloud-config.yml:11:5: rancher.ssh.prot: Additional property prot is not allowed; did you mean `port`?",
+            "Error cloud-config.yml:13:19: rancher.network.dhcp_timeout: Out of range: `-1`; write a number from 0 to 86400",
+            "Error cloud-config.yml:16:15: rancher.network.interfaces.eth0.dhcp: Invalid type. Expected: boolean, given: array; write true or false without quotes",
+            "Error cloud-config.yml:17:9: rancher.network.interfaces.eth0.adress: Additional property adress is not allowed; did you mean `address`?",
+            "Error cloud-config.yml:19:13: rancher.upgrade.policy: `always` is not one of the allowed values; write one of `download`, `auto`, `none`",
+            "Warning cloud-config.yml:21:14: rancher.docker.restart: Has no effect; Docker has no such flag any more; remove it",
+            "Error cloud-config.yml:23:8: rancher.services.a: Invalid type. Expected: object, given: string; write `key: value` lines below it, indented and without `-`",
+            "Error cloud-config.yml:24:1: users: Additional property users is not allowed; RancherOS does not have this key of cloud-init; remove it",
+        ],
+    );
+}
+
+#[test]
+fn lists() {
+    let text = "\
+ssh_authorized_keys: ssh-rsa AAAA me
+mounts:
+- [/dev/sdb, /mnt/b, ext4, ]
+- [/dev/sdc, /mnt/c, ext4, \"\"]
+- /dev/sdd
+write_files:
+- content: x
+- path: /a
+  permissions: rw
+  encoding: rot13
+runcmd:
+- echo a: b
+- [echo, 1]
+- echo c
+rancher:
+  modules: [a, a]
+";
+    expect(
+        text,
+        &[
+            "Warning cloud-config.yml:1:22: ssh_authorized_keys: Invalid type. Expected: array, given: string; read as a list of this one value; write `- value` on a line of its own",
+            "Error cloud-config.yml:3:3: mounts.0: Expected: 4 strings (device, target, type, options), given: 3; write all of them, `\"\"` for what is not needed; the entry is skipped",
+            "Error cloud-config.yml:5:3: mounts.2: Invalid type. Expected: array, given: string; write it as a list: `- value` on a line of its own",
+            "Error cloud-config.yml:7:3: write_files.0: path is required; add `path: …`; without it the entry is skipped",
+            "Error cloud-config.yml:9:16: write_files.1.permissions: `rw` is not a file mode; write octal digits in quotes, such as \"0644\"",
+            "Error cloud-config.yml:10:13: write_files.1.encoding: `rot13` is not one of the allowed values; write one of ``, `b64`, `base64`, `gz`, `gzip`, `gz+b64`, `gz+base64`, `gzip+b64`, `gzip+base64`",
+            "Error cloud-config.yml:12:3: runcmd.0: Invalid type. Expected: string, given: object; put the command in quotes: it contains `: `",
+            "Warning cloud-config.yml:16:16: rancher.modules: array items must be unique; remove one of the two",
+        ],
+    );
+}
+
+#[test]
+fn text_that_is_not_as_it_should_be() {
+    expect(
+        "hostname: a\r\nhostname: b\r\nrancher:\r\n---\r\nx: 1\r\n",
+        &[
+            "Notice cloud-config.yml:1:12: file format shouldn't contain CRLF characters; read as if it had Unix line ends",
+            "Error cloud-config.yml:2:1: hostname: Key hostname is given twice, first on line 1; the last one is used; put both under one key",
+            "Warning cloud-config.yml:4:1: More than one YAML document: only the first is read; put everything before the second `---`",
+            "Warning cloud-config.yml:3:8: rancher: No value; give it one, or remove the line",
+        ],
+    );
+    expect(
+        "- a\n",
+        &[
+            "Error cloud-config.yml:1:1: (root): Invalid type. Expected: object, given: array; write `key: value` lines below it, indented and without `-`",
+        ],
+    );
+    expect("", &[]);
+    expect("# nothing\n", &[]);
+    expect(
+        "just text",
+        &[
+            "Error cloud-config.yml:1:1: (root): Invalid type. Expected: object, given: string; write `key: value` lines below it, indented and without `-`",
+        ],
+    );
+}
+
+#[test]
+fn syntax() {
+    for (text, expected) in [
+        (
+            "rancher:\n\tdebug: true\n",
+            "2:1: A tab indents this line; indent with spaces",
+        ),
+        (
+            "rancher:\n  debug: true\n network:\n",
+            "3:2: Not YAML: a line that is neither at the level of the keys above it nor below one;",
+        ),
+        (
+            "hostname: a: b\n",
+            "1:12: Not YAML: a second `:` where a value belongs;",
+        ),
+        (
+            "hostname: \"a\nrancher: {}\n",
+            "1:11: Not YAML: a quote is not closed;",
+        ),
+        (
+            "rancher: {debug: true\nhostname: a\n",
+            "2:9: Not YAML: a `[` or `{` is not closed;",
+        ),
+        ("a: [b\n", "2:1: Not YAML: a `[` or `{` is not closed;"),
+        (
+            "hostname a\nrancher:\n",
+            "2:8: Not YAML: a second `:` where a value belongs;",
+        ),
+        (
+            "a: @x\n",
+            "1:4: Not YAML: unexpected character: `@'; put the value in quotes",
+        ),
+        (
+            "key: 'it's'\n",
+            "1:10: Not YAML: something follows the closing quote;",
+        ),
+        (
+            "runcmd:\n- a\n\nb\n",
+            "4:1: Not YAML: this line has no `key:`; add the colon, or indent the line",
+        ),
+        ("? [a]\n: b\n", "1:3: A list or map cannot be a key;"),
+    ] {
+        let found = findings(text);
+        let start = format!("Error cloud-config.yml:{expected}");
+        assert!(
+            found.starts_with(&start) && found.lines().count() == 1,
+            "{text:?}: {found}"
+        );
+    }
+}
