@@ -4,9 +4,11 @@
 mod check;
 mod keys;
 mod suggest;
+mod view;
 
-pub use check::{check, check_text, redact, to_value, unknown};
+pub use check::{check, check_text, unknown};
 pub use keys::ROOT;
+pub use view::{redact, to_value};
 
 /// The type of a value.
 #[derive(Debug)]

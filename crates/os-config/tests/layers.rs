@@ -1,4 +1,6 @@
 //! The files, the kernel command line and the metadata together: who wins, what a broken layer costs, what is written.
+// Test code: a failed unwrap is a failed test.
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 use os_config::layers::{Owner, Privacy};
 use os_config::store::{self, Error, Place};

@@ -1,4 +1,6 @@
 //! Laws that hold for every tree: what is written reads back, merging has an order, what the schema lets through has a type.
+// Test code: a failed unwrap is a failed test.
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 use os_config::emit::to_yaml;
 use os_config::layers::{Layers, Owner};

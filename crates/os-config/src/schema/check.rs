@@ -1,12 +1,11 @@
 //! The check of a tree against the schema: takes out what cannot be used, puts the rest into one form, reports all.
 //! Owns the texts of findings.
 
-use super::{Key, Kind, ROOT, Schema, child, suggest};
+use super::{Key, Kind, ROOT, Schema, suggest};
 use crate::merge::put;
 use crate::node::{Data, Meaning, Node, meaning};
 use crate::problem::{Position, Problem, Severity};
 use crate::{path, yaml};
-use serde_json::Value;
 use std::collections::HashSet;
 
 /// Takes every value that `schema` refuses out of `node`, so that the layer below or the default shows through, and
@@ -352,59 +351,6 @@ fn join(path: &str, key: &str) -> String {
     } else {
         format!("{path}.{key}")
     }
-}
-
-/// The value of a checked tree, without places, each known key in its type; what has none is as in [`Node::to_value`].
-#[must_use]
-pub fn to_value(node: &Node, schema: &'static Schema) -> Value {
-    match (&node.data, schema) {
-        (Data::Map(map), _) => {
-            let value =
-                |name: &str, node| to_value(node, child(schema, name).unwrap_or(&Schema::Any));
-            Value::Object(
-                map.iter()
-                    .map(|(name, entry)| (name.clone(), value(name, &entry.node)))
-                    .collect(),
-            )
-        }
-        (Data::List(items), Schema::List(item)) => {
-            items.iter().map(|entry| to_value(entry, item)).collect()
-        }
-        (Data::List(items), Schema::Tuple(_) | Schema::Command) => items
-            .iter()
-            .map(|entry| to_value(entry, &Schema::Text))
-            .collect(),
-        (
-            Data::Scalar { text, .. },
-            Schema::Text | Schema::Secret | Schema::Mode | Schema::OneOf(_) | Schema::Command,
-        ) => Value::String(text.clone()),
-        _ => node.to_value(),
-    }
-}
-
-/// Takes what is private out of `node`, and the maps that are empty without it.
-pub fn redact(node: &mut Node, schema: &'static Schema) {
-    let Data::Map(map) = &mut node.data else {
-        return;
-    };
-    let private = |name: &str| match schema {
-        Schema::Object(keys) => keys
-            .iter()
-            .any(|key| key.name == name && key.kind == Kind::Private),
-        _ => false,
-    };
-    map.retain(|name, entry| {
-        let Some(schema) = child(schema, name) else {
-            return true;
-        };
-        let had_content = !is_empty_map(&entry.node);
-        redact(&mut entry.node, schema);
-        !private(name) && (!had_content || !is_empty_map(&entry.node))
-    });
-}
-
-fn is_empty_map(node: &Node) -> bool {
-    matches!(&node.data, Data::Map(map) if map.is_empty())
 }
 
 /// Everything that is wrong with a cloud-config file.

@@ -1,0 +1,58 @@
+//! Trees as others see them: typed values, and what may be shown. Owns no findings; `check` came first.
+
+use super::{Kind, Schema, child};
+use crate::node::{Data, Node};
+use serde_json::Value;
+
+/// The value of a checked tree, without places, each known key in its type; what has none is as in [`Node::to_value`].
+#[must_use]
+pub fn to_value(node: &Node, schema: &'static Schema) -> Value {
+    match (&node.data, schema) {
+        (Data::Map(map), _) => {
+            let value =
+                |name: &str, node| to_value(node, child(schema, name).unwrap_or(&Schema::Any));
+            Value::Object(
+                map.iter()
+                    .map(|(name, entry)| (name.clone(), value(name, &entry.node)))
+                    .collect(),
+            )
+        }
+        (Data::List(items), Schema::List(item)) => {
+            items.iter().map(|entry| to_value(entry, item)).collect()
+        }
+        (Data::List(items), Schema::Tuple(_) | Schema::Command) => items
+            .iter()
+            .map(|entry| to_value(entry, &Schema::Text))
+            .collect(),
+        (
+            Data::Scalar { text, .. },
+            Schema::Text | Schema::Secret | Schema::Mode | Schema::OneOf(_) | Schema::Command,
+        ) => Value::String(text.clone()),
+        _ => node.to_value(),
+    }
+}
+
+/// Takes what is private out of `node`, and the maps that are empty without it.
+pub fn redact(node: &mut Node, schema: &'static Schema) {
+    let Data::Map(map) = &mut node.data else {
+        return;
+    };
+    let private = |name: &str| match schema {
+        Schema::Object(keys) => keys
+            .iter()
+            .any(|key| key.name == name && key.kind == Kind::Private),
+        _ => false,
+    };
+    map.retain(|name, entry| {
+        let Some(schema) = child(schema, name) else {
+            return true;
+        };
+        let had_content = !is_empty_map(&entry.node);
+        redact(&mut entry.node, schema);
+        !private(name) && (!had_content || !is_empty_map(&entry.node))
+    });
+}
+
+fn is_empty_map(node: &Node) -> bool {
+    matches!(&node.data, Data::Map(map) if map.is_empty())
+}
