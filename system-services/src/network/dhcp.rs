@@ -21,7 +21,6 @@ use crate::log::Log;
 
 const LOG: Log = Log::of("netconf");
 const DHCPCD: &str = "dhcpcd";
-const HOOK: &str = "/usr/lib/ros/dhcp-hook";
 /// Name of the process that serves all links with our settings.
 const MASTER: &str = "all";
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
@@ -31,16 +30,19 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// No ARP probe and no initial delay: each costs seconds and guards against what a server-side check has excluded. `nodev`: it must not wait
 /// for udev. `persistent`: stopping the client, as at a restart of the container, leaves the network up.
 #[must_use]
-pub fn configuration(links: &[&DhcpLink]) -> String {
+pub fn configuration(links: &[&DhcpLink], hook: &Path, folder: &Path) -> String {
     let mut text = String::from("# Written by netconf.\n");
     let names: Vec<&str> = links.iter().map(|link| link.name.as_str()).collect();
     // Writing to a String cannot fail.
     writeln!(text, "allowinterfaces {}", names.join(" ")).ok();
     text.push_str("denyinterfaces lo docker* veth* br-*\n");
-    text.push_str("ipv4only\nnoarp\nnodelay\nnodev\npersistent\nclientid\nhostname\ntimeout 0\n");
+    text.push_str(
+        "ipv4only\nnoarp\nnodelay\nnodev\npersistent\nclientid\nhostname\ntimeout 0\nreboot 0\n",
+    );
     text.push_str("option domain_name_servers, domain_name, domain_search, host_name\n");
     text.push_str("option classless_static_routes, interface_mtu\n");
-    writeln!(text, "script {HOOK}").ok();
+    writeln!(text, "script {}", hook.display()).ok();
+    writeln!(text, "env {}", folder_variable(folder)).ok();
     for link in links {
         let only = if link.link_local {
             "nodhcp"
@@ -50,6 +52,11 @@ pub fn configuration(links: &[&DhcpLink]) -> String {
         writeln!(text, "interface {}\n{only}", link.name).ok();
     }
     text
+}
+
+/// Where the hook leaves what it was told.
+fn folder_variable(folder: &Path) -> String {
+    format!("ROS_NETWORK_DIR={}", folder.display())
 }
 
 /// A process, or the time at which it is started again.
@@ -65,6 +72,7 @@ struct Client {
 #[derive(Debug)]
 pub struct Dhcp {
     folder: PathBuf,
+    hook: PathBuf,
     configuration: String,
     clients: BTreeMap<String, Client>,
 }
@@ -74,7 +82,7 @@ impl Dhcp {
     ///
     /// # Errors
     /// When the folder cannot be made.
-    pub fn new(folder: &Path) -> io::Result<Self> {
+    pub fn new(folder: &Path, hook: &Path) -> io::Result<Self> {
         let leases = folder.join("leases");
         fs::create_dir_all(&leases)?;
         for entry in fs::read_dir(&leases)?.flatten() {
@@ -82,6 +90,7 @@ impl Dhcp {
         }
         Ok(Self {
             folder: folder.to_path_buf(),
+            hook: hook.to_path_buf(),
             configuration: String::new(),
             clients: BTreeMap::new(),
         })
@@ -124,7 +133,7 @@ impl Dhcp {
             self.stop_one(MASTER);
             return Ok(());
         }
-        let configuration = configuration(links);
+        let configuration = configuration(links, &self.hook, &self.folder);
         if configuration == self.configuration {
             return Ok(());
         }
@@ -160,7 +169,16 @@ impl Dhcp {
         if words.first().is_some_and(|word| word.ends_with("dhcpcd")) {
             words.remove(0);
         }
-        words.extend(["--nobackground", "--script", HOOK, &link.name].map(str::to_owned));
+        let (hook, folder) = (
+            self.hook.display().to_string(),
+            folder_variable(&self.folder),
+        );
+        let ours = ["--nobackground", "--script", &hook, "--env", &folder];
+        words.extend(
+            ours.into_iter()
+                .chain([link.name.as_str()])
+                .map(str::to_owned),
+        );
         self.add(&link.name, words);
     }
 
@@ -272,7 +290,11 @@ mod tests {
             arguments: None,
             link_local,
         };
-        let text = configuration(&[&link("eth0", false), &link("eth1", true)]);
+        let text = configuration(
+            &[&link("eth0", false), &link("eth1", true)],
+            Path::new("/hook"),
+            Path::new("/run/x"),
+        );
         assert!(text.contains("\nallowinterfaces eth0 eth1\n"), "{text}");
         assert!(text.contains("\ninterface eth0\nnoipv4ll\n"), "{text}");
         assert!(text.ends_with("\ninterface eth1\nnodhcp\n"), "{text}");
@@ -284,7 +306,7 @@ mod tests {
         let leases = folder.path().join("leases");
         fs::create_dir_all(&leases).unwrap();
         fs::write(leases.join("eth9"), "ip_address=10.0.0.9\n").unwrap();
-        let dhcp = Dhcp::new(folder.path()).unwrap();
+        let dhcp = Dhcp::new(folder.path(), Path::new("/hook")).unwrap();
         assert!(dhcp.leases().is_empty());
         fs::write(leases.join("eth0"), "ip_address=10.0.0.1\n").unwrap();
         fs::write(leases.join("eth1.new"), "ip_address=10.0.0.2\n").unwrap();

@@ -48,6 +48,8 @@ pub struct Paths {
     pub etc: PathBuf,
     /// `/run`
     pub run: PathBuf,
+    /// What dhcpcd runs at each change of a lease.
+    pub dhcp_hook: PathBuf,
 }
 
 impl Default for Paths {
@@ -56,6 +58,7 @@ impl Default for Paths {
             folder: "/run/ros/network".into(),
             etc: "/etc".into(),
             run: "/run".into(),
+            dhcp_hook: "/usr/lib/ros/dhcp-hook".into(),
         }
     }
 }
@@ -80,32 +83,43 @@ pub fn run() -> Result<(), Error> {
         .enable_all()
         .build()
         .map_err(|error| Error::Setup("start the runtime", error))?;
-    runtime.block_on(serve(&Paths::default(), || load_running().config))
+    runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate())
+            .map_err(|error| Error::Setup("take over signals", error))?;
+        let stop = async {
+            terminate.recv().await;
+        };
+        serve(&Paths::default(), || load_running().config, stop).await
+    })
 }
 
-/// The service itself, with its files under `paths` and the configuration that `load` reads.
+/// The service itself, with its files under `paths` and the configuration that `load` reads, until `stop`.
 ///
 /// # Errors
 /// As [`run`].
-pub async fn serve(paths: &Paths, load: impl Fn() -> Config) -> Result<(), Error> {
+pub async fn serve(
+    paths: &Paths,
+    load: impl Fn() -> Config,
+    stop: impl Future<Output = ()>,
+) -> Result<(), Error> {
     let (connection, handle, mut links) =
         rtnetlink::new_multicast_connection(&[MulticastGroup::Link])
             .map_err(|error| Error::Setup("open a netlink socket", error))?;
     tokio::spawn(connection);
     let listen = |kind| signal(kind).map_err(|error| Error::Setup("take over signals", error));
-    let mut terminate: Signal = listen(SignalKind::terminate())?;
     let mut reload: Signal = listen(SignalKind::hangup())?;
     let mut children: Signal = listen(SignalKind::child())?;
     let mut netconf = Netconf::new(paths, handle, load())?;
     let mut wake =
         wake_pipe(&paths.folder).map_err(|error| Error::Setup("make the wake-up pipe", error))?;
     let mut bytes = [0_u8; 256];
+    let mut stop = std::pin::pin!(stop);
 
     netconf.begin().await;
     loop {
         let again = netconf.settle().await?;
         tokio::select! {
-            _ = terminate.recv() => break,
+            () = &mut stop => break,
             _ = reload.recv() => netconf.reload(load()),
             _ = children.recv() => {}
             _ = wake.read(&mut bytes) => {}
@@ -155,7 +169,7 @@ impl Netconf {
     fn new(paths: &Paths, handle: Handle, config: Config) -> Result<Self, Error> {
         let desired = Desired::of(&config);
         Ok(Self {
-            dhcp: Dhcp::new(&paths.folder)
+            dhcp: Dhcp::new(&paths.folder, &paths.dhcp_hook)
                 .map_err(|error| Error::Setup("make /run/ros/network", error))?,
             paths: paths.clone(),
             handle,
