@@ -212,7 +212,7 @@ fn export(args: &ExportArgs) -> Outcome {
 
 fn validate(args: &ValidateArgs) -> Outcome {
     let problems = match &args.input {
-        Some(path) => schema::check_text(&read(path)?, &path.display().to_string()),
+        Some(path) => schema::check_text(&read(path)?, &name(path)),
         None => problems_here(),
     };
     match args.format {
@@ -252,7 +252,7 @@ fn print_problems(problems: &[Problem]) {
 
 fn images(args: &InputArgs) -> Outcome {
     let tree = match &args.input {
-        Some(path) => os_config::yaml::parse(&read(path)?, &path.display().to_string())
+        Some(path) => os_config::yaml::parse(&read(path)?, &name(path))
             .map_err(|problem| problem.to_string())?
             .root
             .to_value(),
@@ -269,6 +269,14 @@ fn images(args: &InputArgs) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
+/// The name of an input in messages.
+fn name(path: &Path) -> String {
+    match path.to_str() {
+        Some("-") => "standard input".to_owned(),
+        _ => path.display().to_string(),
+    }
+}
+
 /// Reads a file, or standard input for `-`, up to a little more than the parser takes.
 fn read(path: &Path) -> Result<Vec<u8>, String> {
     let limit = os_config::yaml::MAX_BYTES as u64 + 1;
@@ -280,6 +288,6 @@ fn read(path: &Path) -> Result<Vec<u8>, String> {
     };
     match result {
         Ok(_) => Ok(bytes),
-        Err(error) => Err(format!("cannot read {}: {error}", path.display())),
+        Err(error) => Err(format!("cannot read {}: {error}", name(path))),
     }
 }
