@@ -56,7 +56,11 @@ impl Service {
     /// Hash of the definition, as the container's label says it.
     #[must_use]
     pub fn hash(&self) -> &str {
-        self.body.labels.as_ref().and_then(|labels| labels.get(super::HASH_LABEL)).map_or("", String::as_str)
+        self.body
+            .labels
+            .as_ref()
+            .and_then(|labels| labels.get(super::HASH_LABEL))
+            .map_or("", String::as_str)
     }
 
     /// `log_driver`, when given.
@@ -117,10 +121,17 @@ pub(super) fn read(
     Some(draft.finish(problems))
 }
 
+/// `ros entrypoint`, which has to know whose files of `write_files` it writes.
+fn is_our_entrypoint(entrypoint: Option<&[String]>) -> bool {
+    matches!(entrypoint, Some([ros, word, ..]) if word == "entrypoint" && (ros == "ros" || ros.ends_with("/ros")))
+}
+
 /// Docker's rule for container names; service names are container names, and names of files.
 fn is_container_name(name: &str) -> bool {
     let plain = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '_' | '.' | '-');
-    name.len() > 1 && name.starts_with(|first: char| first.is_ascii_alphanumeric()) && name.chars().all(plain)
+    name.len() > 1
+        && name.starts_with(|first: char| first.is_ascii_alphanumeric())
+        && name.chars().all(plain)
 }
 
 fn empty(name: &str) -> Service {
@@ -210,10 +221,13 @@ impl Draft<'_> {
     }
 
     fn finish(mut self, problems: &mut Vec<Problem>) -> Service {
-        let environment = self.expanded_environment();
+        let mut environment = self.expanded_environment();
         let Service {
             body, os, links, ..
         } = &mut self.service;
+        if is_our_entrypoint(body.entrypoint.as_deref()) {
+            environment.push(format!("{}={}", crate::entrypoint::SERVICE, self.name));
+        }
         body.env = (!environment.is_empty()).then_some(environment);
         body.labels = Some(self.labels.into_iter().collect());
         if os.shared_shim {

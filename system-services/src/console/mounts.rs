@@ -143,9 +143,9 @@ fn swap_arguments(entry: &Mount) -> Vec<String> {
         .options
         .split(',')
         .find_map(|word| word.trim().strip_prefix("pri="));
-    let mut arguments = vec!["--ifexists".to_owned()];
+    let mut arguments = vec!["-e".to_owned()];
     if let Some(priority) = priority {
-        arguments.extend(["--priority".to_owned(), priority.to_owned()]);
+        arguments.extend(["-p".to_owned(), priority.to_owned()]);
     }
     arguments.push(entry.device.clone());
     arguments
@@ -204,7 +204,7 @@ mod tests {
         let swap = entry(["/dev/vdb", "none", "swap", "sw,pri=5"]);
         assert_eq!(
             swap_arguments(&swap),
-            ["--ifexists", "--priority", "5", "/dev/vdb"]
+            ["-e", "-p", "5", "/dev/vdb"]
         );
     }
 
