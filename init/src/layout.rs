@@ -10,7 +10,7 @@ use crate::configuration;
 use crate::machine::Machine;
 use crate::outcome::Halted;
 use crate::reserve;
-use crate::state::STATE;
+use crate::state::{STATE, machine_disk};
 
 /// Why the layout cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -81,6 +81,9 @@ pub fn run(machine: &mut Machine) -> Result<(), Halted> {
     }
     // The user's daemon finds its data root under Docker's own name; 1.4 of RancherOS moved it.
     mount::bind("/var/lib/user-docker", "/var/lib/docker")?;
+    if let Some(state) = &machine.implied_state {
+        machine_disk::remember(state);
+    }
     // What the state file system says counts from here on.
     configuration::read(machine);
     Ok(())

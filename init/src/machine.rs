@@ -65,6 +65,8 @@ pub struct Machine {
     pub supervisor: Supervisor,
     /// The control groups, once made.
     pub groups: Option<Groups>,
+    /// State settings that a disk of docker-machine stands for.
+    pub implied_state: Option<os_config::types::State>,
     /// Set when a signal asked to stop the machine.
     pub stop: Option<Stop>,
     signals: Signals,
@@ -80,6 +82,7 @@ impl Machine {
             record: Record::default(),
             supervisor: Supervisor::default(),
             groups: None,
+            implied_state: None,
             stop: None,
             signals: Signals::block().map_err(Error::Signals)?,
             children: Children::default(),

@@ -5,6 +5,7 @@
 
 mod children;
 mod cloud_init;
+mod commands;
 mod configuration;
 mod containerd;
 mod early;

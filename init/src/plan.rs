@@ -120,7 +120,6 @@ pub fn unsupported(state: &State) -> Vec<&'static str> {
         (state.mdadm_scan, "rancher.state.mdadm_scan"),
         (state.lvm_scan, "rancher.state.lvm_scan"),
         (state.cryptsetup, "rancher.state.cryptsetup"),
-        (state.script.is_some(), "rancher.state.script"),
     ];
     asked
         .into_iter()

@@ -42,6 +42,12 @@ pub fn run(machine: &mut Machine, reason: &str) -> Stop {
         log::plain("There is no shell: it lies in the root image, which is not mounted.");
         return pause_and_restart(machine);
     };
+    if !reason.is_empty() && !may_log_in(machine) {
+        log::plain(
+            "To repair it, add rancher.recovery=true to the kernel command line in the boot menu.",
+        );
+        return pause_and_restart(machine);
+    }
     log::info("Launching recovery console");
     log::plain("Disks are in /proc/partitions; `reboot` or `poweroff` leave this console.");
     keep_shells(machine, shell)

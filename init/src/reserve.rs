@@ -12,7 +12,7 @@ const SIZE: u64 = 32 << 20;
 /// Below this, databases of containerd and Docker cannot be written.
 const FULL: u64 = 16 << 20;
 /// The reserve is made only where it takes little away.
-const PLENTY: u64 = 512 << 20;
+const PLENTY: u64 = 256 << 20;
 
 /// What to do about it.
 #[derive(Debug, PartialEq, Eq)]

@@ -4,8 +4,8 @@ use crate::machine::Machine;
 use crate::outcome::{Halted, Outcome, chain};
 use crate::record::{self, Phase as PhaseRecord};
 use crate::{
-    cloud_init, configuration, containerd, early, layout, log, root_image, seed, services, state,
-    supervise, system_docker, writable,
+    cloud_init, commands, configuration, containerd, early, layout, log, root_image, seed,
+    services, state, supervise, system_docker, writable,
 };
 
 /// What a failure of a phase means.
@@ -42,7 +42,7 @@ const fn optional(name: &'static str, run: fn(&mut Machine) -> Result<(), Halted
 
 /// The order. containerd needs no configuration and is up by the time that Docker asks for it; Docker starts while the
 /// datasources are read, and starts again in the rare case that they change its settings.
-const SEQUENCE: [Phase; 12] = [
+const SEQUENCE: [Phase; 13] = [
     required("early-mounts", early::run),
     required("root-image", root_image::run),
     required("writable-parts", writable::run),
@@ -54,6 +54,7 @@ const SEQUENCE: [Phase; 12] = [
     required("system-images", seed::run),
     required("system-docker", system_docker::run),
     optional("cloud-init", cloud_init::run),
+    optional("bootcmd", commands::run),
     required("services", services::run),
 ];
 

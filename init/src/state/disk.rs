@@ -29,6 +29,7 @@ pub fn mount_checked(
     let fstype = fstype.or(probed).unwrap_or("ext4");
     load_driver(fstype);
     let is_ext = fstype.starts_with("ext");
+    let mut checked = false;
     if is_ext
         && found
             .content
@@ -40,6 +41,7 @@ pub fn mount_checked(
             found.path.display()
         ));
         check(machine, &found.path);
+        checked = true;
     }
     let device = found.path.display().to_string();
     let attempt = || {
@@ -48,7 +50,7 @@ pub fn mount_checked(
         })
     };
     let result = attempt().or_else(|error| {
-        if !is_ext {
+        if !is_ext || checked {
             return Err(error);
         }
         log::warn(&format!("{}; checking it", chain(&error)));

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use kernel::block::{self, Content};
 
-use super::Error;
+use super::{Error, machine_disk};
 use crate::log;
 use crate::machine::Machine;
 use crate::plan::PATH;
@@ -45,6 +45,13 @@ pub fn blank(device: &Path) -> Option<Blank> {
     (zeroes && block::probe(device).is_none()).then_some(Blank::Zeroes)
 }
 
+/// The archive that docker-machine wrote to the start of `device`, before formatting destroys it.
+pub fn archive(device: &Path) -> Option<Vec<u8>> {
+    let mut archive = vec![0; machine_disk::ARCHIVE];
+    File::open(device).ok()?.read_exact(&mut archive).ok()?;
+    Some(archive)
+}
+
 /// Makes an ext4 file system over the whole device; gives what lies on it then.
 pub fn make(
     machine: &mut Machine,
@@ -60,7 +67,7 @@ pub fn make(
         return Err(fail("it is not blank any more".into()));
     }
     let label = if blank == Blank::Boot2docker {
-        "B2D_STATE"
+        machine_disk::LABEL
     } else {
         label
     };

@@ -5,6 +5,7 @@
 mod disk;
 mod format;
 mod hardware;
+pub mod machine_disk;
 mod search;
 
 use kernel::mount::{self, Flags};
@@ -13,7 +14,7 @@ use crate::log;
 use crate::machine::Machine;
 use crate::outcome::{Halted, chain};
 use crate::plan::{self, Disk, StatePlan};
-use crate::record;
+use crate::{commands, record};
 
 /// Where it is mounted.
 pub const STATE: &str = "/state";
@@ -74,7 +75,15 @@ fn after(seconds: u64) -> String {
 /// Does what the plan says.
 pub fn run(machine: &mut Machine) -> Result<(), Halted> {
     mount_oem(machine);
-    match plan::state(&machine.loaded.config.rancher.state) {
+    commands::state_script(machine);
+    let settings = &machine.loaded.config.rancher.state;
+    let implied = match plan::state(settings) {
+        StatePlan::Ram => machine_disk::detect(),
+        StatePlan::Disk(_) => None,
+    };
+    let plan = plan::state(implied.as_ref().unwrap_or(settings));
+    machine.implied_state = implied;
+    match plan {
         StatePlan::Ram => ram()?,
         StatePlan::Disk(disk) => match mount_disk(machine, &disk) {
             Ok(state) => machine.record.state = Some(state),
@@ -108,6 +117,13 @@ fn mount_disk(machine: &mut Machine, disk: &Disk) -> Result<record::State, Error
         let source = std::path::Path::new(WHOLE).join(directory);
         let bound = mount::on_new_directory(&source, |source| mount::bind(source, STATE));
         bound.map_err(Error::Directory)?;
+    }
+    if let Some(archive) = &found.archive
+        && let Err(error) = machine_disk::fill(STATE.as_ref(), archive)
+    {
+        log::error(&format!(
+            "the archive of docker-machine cannot be used: {error}"
+        ));
     }
     let device = found.path.display().to_string();
     log::info(&format!(

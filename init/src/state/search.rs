@@ -29,6 +29,8 @@ pub struct Found {
     pub content: Option<kernel::block::Content>,
     /// Whether this boot made the file system.
     pub formatted: bool,
+    /// What docker-machine had left on the disk.
+    pub archive: Option<Vec<u8>>,
 }
 
 /// What one look at the devices showed.
@@ -75,11 +77,15 @@ pub fn find(machine: &mut Machine, disk: &Disk) -> Result<Found, Error> {
         match decide(look(&spec, &disk.autoformat), time_is_up) {
             Step::Mount(target) => return usable(target),
             Step::Format(path, blank) => {
+                let archive = (blank == Blank::Boot2docker)
+                    .then(|| format::archive(&path))
+                    .flatten();
                 let content = format::make(machine, &path, &disk.label, blank)?;
                 return Ok(Found {
                     path,
                     content,
                     formatted: true,
+                    archive,
                 });
             }
             Step::GiveUp => {
@@ -158,6 +164,7 @@ fn usable(target: Resolve) -> Result<Found, Error> {
             path: target.path,
             content: target.content,
             formatted: false,
+            archive: None,
         }),
     }
 }
