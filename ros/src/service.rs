@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use system_services::manager;
+use system_services::{docker, manager};
 
 use crate::outcome::Outcome;
 
@@ -59,10 +59,12 @@ pub fn manager_needs_root(command: &ManagerCommand) -> bool {
 pub fn run_manager(command: ManagerCommand) -> Outcome {
     match command {
         ManagerCommand::RosSysinit {} => manager::run()?,
-        ManagerCommand::ServiceManager { verb: ServiceManagerVerb::StopAll } => manager::stop_all()?,
-        ManagerCommand::DockerInit {} | ManagerCommand::SystemDocker { .. } | ManagerCommand::WaitForDocker {} => {
-            return Err("not in this build".into());
-        }
+        ManagerCommand::ServiceManager {
+            verb: ServiceManagerVerb::StopAll,
+        } => manager::stop_all()?,
+        ManagerCommand::DockerInit {} => docker::run()?,
+        ManagerCommand::WaitForDocker {} => docker::wait()?,
+        ManagerCommand::SystemDocker { args } => return Err(docker::system_docker(&args).into()),
     }
     Ok(ExitCode::SUCCESS)
 }

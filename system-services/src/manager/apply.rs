@@ -3,14 +3,16 @@
 use bollard::auth::DockerCredentials;
 use bollard::models::ContainerCreateBody;
 use bollard::query_parameters::{
-    CreateContainerOptions, CreateImageOptions, InspectContainerOptions, RemoveContainerOptions, StartContainerOptions, StopContainerOptions,
+    CreateContainerOptions, CreateImageOptions, InspectContainerOptions, RemoveContainerOptions,
+    StartContainerOptions, StopContainerOptions,
 };
 use futures_util::StreamExt;
 
 use super::engine::{self, Engine, is_done, is_missing};
-use super::marks::Mark;
+use super::marks::{Event, Mark};
 use super::plan::{Action, Step};
-use crate::compose::{BOOT_LABEL, SERVICE_LABEL, Service};
+use crate::compose::{BOOT_LABEL, SERVICE_LABEL, Scope, Service};
+use crate::entrypoint::SERVICE as SERVICE_VARIABLE;
 
 /// Why a step failed.
 #[derive(Debug, thiserror::Error)]
@@ -28,11 +30,16 @@ pub enum Error {
         source: bollard::errors::Error,
     },
     /// Somebody else's container has the name.
-    #[error("the name {name} is taken by a container that is not the service manager's: remove it with `system-docker rm -f {name}`")]
+    #[error(
+        "the name {name} is taken by a container that is not the service manager's: remove it with `system-docker rm -f {name}`"
+    )]
     NameTaken {
         /// Name of the container.
         name: String,
     },
+    /// The machine goes down.
+    #[error("the machine goes down")]
+    GoingDown,
     /// A mark cannot be written.
     #[error("cannot write below /run/ros/services")]
     Mark(#[source] std::io::Error),
@@ -51,6 +58,7 @@ pub struct Context {
 
 /// Does the step.
 pub async fn apply(context: &Context, service: &Service, step: &Step) -> Result<(), Error> {
+    keep_off_while_going_down()?;
     match &step.action {
         Action::Pull => pull(context, &service.image).await,
         Action::Create { replace } => {
@@ -65,10 +73,28 @@ pub async fn apply(context: &Context, service: &Service, step: &Step) -> Result<
     }
 }
 
+fn keep_off_while_going_down() -> Result<(), Error> {
+    if Event::Stopping.is_set() {
+        Err(Error::GoingDown)
+    } else {
+        Ok(())
+    }
+}
+
 async fn pull(context: &Context, image: &str) -> Result<(), Error> {
-    let failed = |source| Error::Pull { image: image.to_owned(), source };
-    let options = CreateImageOptions { from_image: Some(with_tag(image)), ..Default::default() };
-    let mut progress = Box::pin(context.engine.docker.create_image(Some(options), None, context.credentials.clone()));
+    let failed = |source| Error::Pull {
+        image: image.to_owned(),
+        source,
+    };
+    let options = CreateImageOptions {
+        from_image: Some(with_tag(image)),
+        ..Default::default()
+    };
+    let mut progress = Box::pin(context.engine.docker.create_image(
+        Some(options),
+        None,
+        context.credentials.clone(),
+    ));
     while let Some(message) = progress.next().await {
         message.map_err(failed)?;
     }
@@ -78,32 +104,58 @@ async fn pull(context: &Context, image: &str) -> Result<(), Error> {
 /// Without a tag Docker would fetch all of them.
 fn with_tag(image: &str) -> String {
     let last = image.rsplit('/').next().unwrap_or(image);
-    if last.contains(':') || image.contains('@') { image.to_owned() } else { format!("{image}:latest") }
+    if last.contains(':') || image.contains('@') {
+        image.to_owned()
+    } else {
+        format!("{image}:latest")
+    }
 }
 
 /// Stops the container as it wants to be stopped, then removes it; its volumes stay.
 async fn remove(engine: &Engine, id: &str) -> Result<(), Error> {
-    match engine.docker.stop_container(id, None::<StopContainerOptions>).await {
+    match engine
+        .docker
+        .stop_container(id, None::<StopContainerOptions>)
+        .await
+    {
         Err(error) if is_missing(&error) => return Ok(()),
-        Err(error) if !is_done(&error) => return Err(engine.error("stop the old container", error).into()),
+        Err(error) if !is_done(&error) => {
+            return Err(engine.error("stop the old container", error).into());
+        }
         _ => {}
     }
-    let options = RemoveContainerOptions { force: true, ..Default::default() };
+    let options = RemoveContainerOptions {
+        force: true,
+        ..Default::default()
+    };
     match engine.docker.remove_container(id, Some(options)).await {
-        Err(error) if !is_missing(&error) => Err(engine.error("remove the old container", error).into()),
+        Err(error) if !is_missing(&error) => {
+            Err(engine.error("remove the old container", error).into())
+        }
         _ => Ok(()),
     }
 }
 
 async fn create(context: &Context, service: &Service) -> Result<String, Error> {
+    // Removing the old container may have taken long.
+    keep_off_while_going_down()?;
     let Context { engine, boot, .. } = context;
-    let options = CreateContainerOptions { name: Some(service.container_name.clone()), ..Default::default() };
-    match engine.docker.create_container(Some(options), body(engine, service, boot)).await {
+    let options = CreateContainerOptions {
+        name: Some(service.container_name.clone()),
+        ..Default::default()
+    };
+    match engine
+        .docker
+        .create_container(Some(options), body(engine, service, boot))
+        .await
+    {
         Ok(created) => Ok(created.id),
         Err(error) => {
             let error = engine.error(format!("create {}", service.name), error);
             if error.status() == Some(409) && !is_ours(engine, &service.container_name).await {
-                return Err(Error::NameTaken { name: service.container_name.clone() });
+                return Err(Error::NameTaken {
+                    name: service.container_name.clone(),
+                });
             }
             Err(error.into())
         }
@@ -112,8 +164,19 @@ async fn create(context: &Context, service: &Service) -> Result<String, Error> {
 
 fn body(engine: &Engine, service: &Service, boot: &str) -> ContainerCreateBody {
     let mut body = service.body.clone();
-    body.labels.get_or_insert_default().insert(BOOT_LABEL.to_owned(), boot.to_owned());
-    if let Some(host) = body.host_config.as_mut().filter(|_| !engine.takes_annotations()) {
+    body.labels
+        .get_or_insert_default()
+        .insert(BOOT_LABEL.to_owned(), boot.to_owned());
+    if service.os.scope == Scope::System {
+        body.env
+            .get_or_insert_default()
+            .push(format!("{SERVICE_VARIABLE}={}", service.name));
+    }
+    if let Some(host) = body
+        .host_config
+        .as_mut()
+        .filter(|_| !engine.takes_annotations())
+    {
         // An older Docker: the container gets a shim of its own, which costs memory only.
         host.annotations = None;
     }
@@ -122,9 +185,15 @@ fn body(engine: &Engine, service: &Service, boot: &str) -> ContainerCreateBody {
 
 /// A container that is not there is nobody else's.
 async fn is_ours(engine: &Engine, name: &str) -> bool {
-    let details = engine.docker.inspect_container(name, None::<InspectContainerOptions>).await;
+    let details = engine
+        .docker
+        .inspect_container(name, None::<InspectContainerOptions>)
+        .await;
     let Ok(details) = details else { return true };
-    details.config.and_then(|config| config.labels).is_some_and(|labels| labels.contains_key(SERVICE_LABEL))
+    details
+        .config
+        .and_then(|config| config.labels)
+        .is_some_and(|labels| labels.contains_key(SERVICE_LABEL))
 }
 
 async fn start(engine: &Engine, service: &Service, id: &str) -> Result<(), Error> {
@@ -136,8 +205,14 @@ async fn start(engine: &Engine, service: &Service, id: &str) -> Result<(), Error
             }
         }
     }
-    match engine.docker.start_container(id, None::<StartContainerOptions>).await {
-        Err(error) if !is_done(&error) => Err(engine.error(format!("start {}", service.name), error).into()),
+    match engine
+        .docker
+        .start_container(id, None::<StartContainerOptions>)
+        .await
+    {
+        Err(error) if !is_done(&error) => Err(engine
+            .error(format!("start {}", service.name), error)
+            .into()),
         _ => Mark::Ran.set(&service.name, id).map_err(Error::Mark),
     }
 }

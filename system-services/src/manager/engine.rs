@@ -45,12 +45,25 @@ pub struct Engine {
 impl Engine {
     /// Connects, and agrees on a version.
     pub async fn connect(socket: &str) -> Result<Self, Error> {
-        let daemon = if socket == SYSTEM_SOCKET { "system-docker" } else { "docker" };
-        let failed = |source| Error { daemon, what: format!("connect to {socket}"), source };
-        let docker = Docker::connect_with_unix(socket, TIMEOUT, API_DEFAULT_VERSION).map_err(failed)?;
+        let daemon = if socket == SYSTEM_SOCKET {
+            "system-docker"
+        } else {
+            "docker"
+        };
+        let failed = |source| Error {
+            daemon,
+            what: format!("connect to {socket}"),
+            source,
+        };
+        let docker =
+            Docker::connect_with_unix(socket, TIMEOUT, API_DEFAULT_VERSION).map_err(failed)?;
         let docker = docker.negotiate_version().await.map_err(failed)?;
         let version = docker.client_version();
-        Ok(Self { docker, daemon, api: (version.major_version, version.minor_version) })
+        Ok(Self {
+            docker,
+            daemon,
+            api: (version.major_version, version.minor_version),
+        })
     }
 
     /// Connects as soon as the daemon answers.
@@ -73,7 +86,11 @@ impl Engine {
 
     /// The error of an operation of this daemon.
     pub fn error(&self, what: impl Into<String>, source: bollard::errors::Error) -> Error {
-        Error { daemon: self.daemon, what: what.into(), source }
+        Error {
+            daemon: self.daemon,
+            what: what.into(),
+            source,
+        }
     }
 }
 
@@ -94,4 +111,10 @@ pub fn is_missing(error: &bollard::errors::Error) -> bool {
 #[must_use]
 pub fn is_done(error: &bollard::errors::Error) -> bool {
     status(error) == Some(304)
+}
+
+/// Whether the daemon at `socket` leaves its containers running when it ends; `None` when it does not answer.
+pub async fn live_restore(socket: &str) -> Option<bool> {
+    let engine = Engine::connect(socket).await.ok()?;
+    engine.docker.info().await.ok()?.live_restore_enabled
 }

@@ -45,33 +45,56 @@ impl Graph {
 
     /// What `service` comes after.
     pub fn after(&self, service: &str) -> impl Iterator<Item = (&str, Strength)> {
-        self.edges.get(service).into_iter().flatten().map(|(name, strength)| (name.as_str(), *strength))
+        self.edges
+            .get(service)
+            .into_iter()
+            .flatten()
+            .map(|(name, strength)| (name.as_str(), *strength))
     }
 
     /// What comes after `service`.
     pub fn dependents(&self, service: &str) -> impl Iterator<Item = &str> {
-        self.edges.iter().filter(move |(_, after)| after.contains_key(service)).map(|(name, _)| name.as_str())
+        self.edges
+            .iter()
+            .filter(move |(_, after)| after.contains_key(service))
+            .map(|(name, _)| name.as_str())
     }
 
     fn add(&mut self, from: &str, to: &str, strength: Strength) {
-        let edge = self.edges.entry(from.to_owned()).or_default().entry(to.to_owned()).or_insert(strength);
+        let edge = self
+            .edges
+            .entry(from.to_owned())
+            .or_default()
+            .entry(to.to_owned())
+            .or_insert(strength);
         *edge = strength.max(*edge);
     }
 
     fn add_labels(&mut self, project: &Project, service: &Service) {
-        let known = |name: &String| project.services.get(name).is_some_and(|other| !other.os.createonly);
+        let known = |name: &String| {
+            project
+                .services
+                .get(name)
+                .is_some_and(|other| !other.os.createonly)
+        };
         for other in &service.os.after {
             if known(other) {
                 self.add(&service.name, other, Strength::Soft);
             } else {
-                self.notices.push(format!("{} comes after {other}, which does not exist: ignored", service.name));
+                self.notices.push(format!(
+                    "{} comes after {other}, which does not exist: ignored",
+                    service.name
+                ));
             }
         }
         for other in &service.os.before {
             if known(other) {
                 self.add(other, &service.name, Strength::Soft);
             } else {
-                self.notices.push(format!("{} comes before {other}, which does not exist: ignored", service.name));
+                self.notices.push(format!(
+                    "{} comes before {other}, which does not exist: ignored",
+                    service.name
+                ));
             }
         }
     }
@@ -88,16 +111,24 @@ impl Graph {
 
     fn break_circles(&mut self) {
         while let Some(circle) = self.find_circle() {
-            let pairs: Vec<(String, String)> =
-                circle.iter().zip(circle.iter().cycle().skip(1)).map(|(from, to)| (from.clone(), to.clone())).collect();
-            let soft = pairs.iter().rev().find(|(from, to)| self.edges[from].get(to) == Some(&Strength::Soft));
+            let pairs: Vec<(String, String)> = circle
+                .iter()
+                .zip(circle.iter().cycle().skip(1))
+                .map(|(from, to)| (from.clone(), to.clone()))
+                .collect();
+            let soft = pairs
+                .iter()
+                .rev()
+                .find(|(from, to)| self.edges[from].get(to) == Some(&Strength::Soft));
             let path = format!("{} -> {}", circle.join(" -> "), circle[0]);
             if let Some((from, to)) = soft {
-                self.notices.push(format!("{path} is a circle: {from} does not wait for {to}"));
+                self.notices
+                    .push(format!("{path} is a circle: {from} does not wait for {to}"));
                 self.remove(from, to);
             } else {
                 for (from, to) in &pairs {
-                    self.broken.insert(from.clone(), format!("{path} is a circle"));
+                    self.broken
+                        .insert(from.clone(), format!("{path} is a circle"));
                     self.remove(from, to);
                 }
             }
@@ -112,10 +143,17 @@ impl Graph {
 
     fn find_circle(&self) -> Option<Vec<String>> {
         let mut done = BTreeSet::new();
-        self.edges.keys().find_map(|name| self.walk(name, &mut Vec::new(), &mut done))
+        self.edges
+            .keys()
+            .find_map(|name| self.walk(name, &mut Vec::new(), &mut done))
     }
 
-    fn walk(&self, name: &str, trail: &mut Vec<String>, done: &mut BTreeSet<String>) -> Option<Vec<String>> {
+    fn walk(
+        &self,
+        name: &str,
+        trail: &mut Vec<String>,
+        done: &mut BTreeSet<String>,
+    ) -> Option<Vec<String>> {
         if let Some(start) = trail.iter().position(|seen| seen == name) {
             return Some(trail[start..].to_vec());
         }
@@ -123,7 +161,9 @@ impl Graph {
             return None;
         }
         trail.push(name.to_owned());
-        let found = self.after(name).find_map(|(next, _)| self.walk(next, trail, done));
+        let found = self
+            .after(name)
+            .find_map(|(next, _)| self.walk(next, trail, done));
         trail.pop();
         done.insert(name.to_owned());
         found
@@ -136,7 +176,10 @@ mod tests {
     use crate::manager::testing::project;
 
     fn after(graph: &Graph, name: &str) -> Vec<(String, Strength)> {
-        graph.after(name).map(|(name, strength)| (name.to_owned(), strength)).collect()
+        graph
+            .after(name)
+            .map(|(name, strength)| (name.to_owned(), strength))
+            .collect()
     }
 
     #[test]
@@ -146,41 +189,65 @@ mod tests {
             ntp: {image: i, labels: {io.rancher.os.scope: system}}
             side: {image: i, net: 'container:ntp', labels: {io.rancher.os.scope: system, io.rancher.os.after: 'ntp,nobody'}}
         "));
-        assert_eq!(after(&graph, "ntp"), [("network".to_owned(), Strength::Soft)]);
+        assert_eq!(
+            after(&graph, "ntp"),
+            [("network".to_owned(), Strength::Soft)]
+        );
         assert_eq!(after(&graph, "side"), [("ntp".to_owned(), Strength::Hard)]);
         assert_eq!(graph.dependents("ntp").collect::<Vec<_>>(), ["side"]);
-        assert_eq!(graph.notices, ["side comes after nobody, which does not exist: ignored"]);
+        assert_eq!(
+            graph.notices,
+            ["side comes after nobody, which does not exist: ignored"]
+        );
     }
 
     #[test]
     fn a_soft_circle_loses_one_edge() {
-        let graph = Graph::new(&project("
+        let graph = Graph::new(&project(
+            "
             aa: {image: i, labels: {io.rancher.os.scope: system, io.rancher.os.after: bb}}
             bb: {image: i, labels: {io.rancher.os.scope: system, io.rancher.os.after: aa}}
-        "));
-        assert_eq!(graph.notices, ["aa -> bb -> aa is a circle: bb does not wait for aa"]);
-        assert_eq!((after(&graph, "aa").len(), after(&graph, "bb").len()), (1, 0));
+        ",
+        ));
+        assert_eq!(
+            graph.notices,
+            ["aa -> bb -> aa is a circle: bb does not wait for aa"]
+        );
+        assert_eq!(
+            (after(&graph, "aa").len(), after(&graph, "bb").len()),
+            (1, 0)
+        );
         assert_eq!(graph.broken, BTreeMap::new());
     }
 
     #[test]
     fn a_hard_circle_is_an_error_for_its_members_only() {
-        let graph = Graph::new(&project("
+        let graph = Graph::new(&project(
+            "
             aa: {image: i, volumes_from: [bb]}
             bb: {image: i, volumes_from: [aa]}
             cc: {image: i}
-        "));
+        ",
+        ));
         assert_eq!(graph.broken.keys().collect::<Vec<_>>(), ["aa", "bb"]);
         assert_eq!(graph.broken["aa"], "aa -> bb -> aa is a circle");
     }
 
     #[test]
     fn order_that_nobody_wrote() {
-        let graph = Graph::new(&project("
+        let graph = Graph::new(&project(
+            "
             docker: {image: i, labels: {io.rancher.os.scope: system}}
             syslog: {image: i, labels: {io.rancher.os.scope: system}}
             web: {image: i, log_driver: syslog}
-        "));
-        assert_eq!(after(&graph, "web").iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["docker", "syslog"]);
+        ",
+        ));
+        assert_eq!(
+            after(&graph, "web")
+                .iter()
+                .map(|(name, _)| name.as_str())
+                .collect::<Vec<_>>(),
+            ["docker", "syslog"]
+        );
     }
 }

@@ -9,6 +9,8 @@ use super::observe::{Observed, State};
 
 /// Pause after the first failure; it doubles with each further one.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
+/// Pause after the first failure to fetch an image; grows by as much with each further one.
+const FIRST_PULL_PAUSE: Duration = Duration::from_secs(5);
 /// Longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// A service that ran so long starts with a clean slate.
@@ -47,17 +49,33 @@ impl History {
         attempts.error = None;
     }
 
-    /// A step for the service failed.
-    pub fn failed(&mut self, service: &str, now: Duration, error: String) {
+    /// A step for the service failed. Gives the number of failures in a row.
+    pub fn failed(&mut self, service: &str, now: Duration, error: String) -> u32 {
         let attempts = self.services.entry(service.to_owned()).or_default();
         attempts.error = Some(error);
         attempts.count_failure(now);
+        attempts.failures
+    }
+
+    /// Its image could not be fetched: the next attempt is not due soon.
+    pub fn pull_failed(&mut self, service: &str, now: Duration, error: String) -> u32 {
+        let failures = self.failed(service, now, error);
+        if let Some(attempts) = self.services.get_mut(service) {
+            attempts.not_before = now
+                + pause(failures)
+                    .max(FIRST_PULL_PAUSE * failures)
+                    .min(LONGEST_PAUSE);
+        }
+        failures
     }
 
     /// Forgets failures, so that everything is tried at once.
     pub fn clear_failures(&mut self) {
         for attempts in self.services.values_mut() {
-            *attempts = Attempts { started: attempts.started, ..Attempts::default() };
+            *attempts = Attempts {
+                started: attempts.started,
+                ..Attempts::default()
+            };
         }
     }
 
@@ -65,7 +83,9 @@ impl History {
     pub fn note_exits(&mut self, observed: &Observed, now: Duration) -> Vec<String> {
         let mut ended = Vec::new();
         for (service, container) in &observed.system.containers {
-            let Some(attempts) = self.services.get_mut(service) else { continue };
+            let Some(attempts) = self.services.get_mut(service) else {
+                continue;
+            };
             if let (State::Exited { .. }, Some(started)) = (container.state, attempts.started) {
                 if now.saturating_sub(started) >= STABLE {
                     attempts.failures = 0;
@@ -97,7 +117,9 @@ mod tests {
 
     #[test]
     fn pauses_double_up_to_a_minute() {
-        let seconds: Vec<f64> = [1, 2, 3, 9, 40].map(|failures| pause(failures).as_secs_f64()).to_vec();
+        let seconds: Vec<f64> = [1, 2, 3, 9, 40]
+            .map(|failures| pause(failures).as_secs_f64())
+            .to_vec();
         assert_eq!(seconds, [0.2, 0.4, 0.8, 51.2, 60.0]);
     }
 }

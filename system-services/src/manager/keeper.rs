@@ -87,7 +87,14 @@ impl Keeper {
     /// One look: hands out every step that can be done. Gives the time until the next look, if nothing happens before.
     pub async fn activate(&mut self) -> Duration {
         self.connect_user().await;
-        let observed = match observe(&self.desired.project, &self.system, self.user.as_ref(), &self.boot).await {
+        let observed = match observe(
+            &self.desired.project,
+            &self.system,
+            self.user.as_ref(),
+            &self.boot,
+        )
+        .await
+        {
             Ok(observed) => observed,
             Err(error) => {
                 self.say_once(format!("{error}: trying again until it answers"));
@@ -130,12 +137,19 @@ impl Keeper {
     /// takes connections and does not answer.
     async fn connect_user(&mut self) {
         let project = &self.desired.project;
-        let wanted = project.runnable().any(|service| service.os.scope == Scope::User);
-        let ready_file = project.services.get("docker").and_then(|docker| docker.os.ready.as_ref());
+        let wanted = project
+            .runnable()
+            .any(|service| service.os.scope == Scope::User);
+        let ready_file = project
+            .services
+            .get("docker")
+            .and_then(|docker| docker.os.ready.as_ref());
         if self.user.is_some() || !wanted || ready_file.is_some_and(|file| !file.exists()) {
             return;
         }
-        if let Ok(Ok(user)) = tokio::time::timeout(USER_DOCKER_ANSWER, Engine::connect(USER_SOCKET)).await {
+        if let Ok(Ok(user)) =
+            tokio::time::timeout(USER_DOCKER_ANSWER, Engine::connect(USER_SOCKET)).await
+        {
             tokio::spawn(watch(user.clone(), Arc::clone(&self.events)));
             self.user = Some(user);
         }
@@ -165,25 +179,43 @@ impl Keeper {
     }
 
     fn pause(&self, plan: &Plan, now: Duration) -> Duration {
-        let waiting = plan.standing.iter().any(|(_, standing)| matches!(standing, Standing::Waiting(_)));
+        let waiting = plan
+            .standing
+            .iter()
+            .any(|(_, standing)| matches!(standing, Standing::Waiting(_)));
         let regular = if waiting { QUICK_LOOK } else { SLOW_LOOK };
-        plan.wake.map_or(regular, |wake| regular.min(wake.saturating_sub(now)))
+        plan.wake
+            .map_or(regular, |wake| regular.min(wake.saturating_sub(now)))
     }
 
     fn begin(&mut self, step: Step) {
-        let Some(service) = self.desired.project.services.get(&step.service).cloned() else { return };
+        let Some(service) = self.desired.project.services.get(&step.service).cloned() else {
+            return;
+        };
         let engine = match service.os.scope {
             Scope::System => Some(self.system.clone()),
             Scope::User => self.user.clone(),
         };
         let Some(engine) = engine else { return };
         match step.action {
-            Action::Pull => LOG.info(format_args!("Pulling {} ({})...", service.name, service.image)),
+            Action::Pull if self.history.of(&service.name).failures > 0 => {}
+            Action::Pull => LOG.info(format_args!(
+                "Pulling {} ({})...",
+                service.name, service.image
+            )),
             _ if self.started.contains(&service.name) => LOG.info(&step),
-            _ => LOG.info(format_args!("{} [{}]: Starting", self.count(), service.name)),
+            _ => LOG.info(format_args!(
+                "{} [{}]: Starting",
+                self.count(),
+                service.name
+            )),
         }
         self.busy.insert(service.name.clone());
-        let context = Context { engine, boot: self.boot.clone(), credentials: self.desired.credentials.of(&service.image) };
+        let context = Context {
+            engine,
+            boot: self.boot.clone(),
+            credentials: self.desired.credentials.of(&service.image),
+        };
         self.tasks.spawn(async move {
             let result = apply::apply(&context, &service, &step).await;
             Done { step, result }
@@ -202,16 +234,27 @@ impl Keeper {
                     LOG.info(format_args!("{} [{}]: Started", self.count(), step.service));
                 }
             }
+            Err(apply::Error::GoingDown) => {}
             Err(error) => {
                 let text = Chain(&error).to_string();
-                LOG.error(format_args!("Failed Starting {}: {text}", step.service));
-                self.history.failed(&step.service, now, text);
+                let failures = match step.action {
+                    Action::Pull => self.history.pull_failed(&step.service, now, text.clone()),
+                    _ => self.history.failed(&step.service, now, text.clone()),
+                };
+                // The first, and then ever fewer.
+                if failures.is_power_of_two() {
+                    LOG.error(format_args!("Failed Starting {}: {text}", step.service));
+                }
             }
         }
     }
 
     fn count(&self) -> String {
-        format!("[{}/{}]", self.started.len(), self.desired.project.runnable().count())
+        format!(
+            "[{}/{}]",
+            self.started.len(),
+            self.desired.project.runnable().count()
+        )
     }
 
     fn report(&mut self, plan: &Plan) {
@@ -224,15 +267,32 @@ impl Keeper {
             LOG.info("Project [os]: Project started");
             LOG.info(format_args!("RancherOS {} started", self.desired.version));
             if let Err(error) = Event::Up.set() {
-                LOG.warn(format_args!("cannot write below /run/ros/services: {error}"));
+                LOG.warn(format_args!(
+                    "cannot write below /run/ros/services: {error}"
+                ));
             }
         }
     }
 
     fn report_problems(&mut self) {
-        let problems: Vec<String> = self.desired.project.problems.iter().map(ToString::to_string).collect();
-        let broken = self.desired.graph.broken.iter().map(|(service, reason)| format!("Failed loading service {service}: {reason}"));
-        let lines: Vec<String> = problems.into_iter().chain(broken).chain(self.desired.graph.notices.iter().cloned()).collect();
+        let problems: Vec<String> = self
+            .desired
+            .project
+            .problems
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        let broken = self
+            .desired
+            .graph
+            .broken
+            .iter()
+            .map(|(service, reason)| format!("Failed loading service {service}: {reason}"));
+        let lines: Vec<String> = problems
+            .into_iter()
+            .chain(broken)
+            .chain(self.desired.graph.notices.iter().cloned())
+            .collect();
         lines.into_iter().for_each(|line| self.say_once(line));
     }
 
@@ -246,13 +306,21 @@ impl Keeper {
 /// Wakes the manager at every event of a container of ours, for as long as the daemon exists, across its restarts.
 async fn watch(engine: Engine, wake: Arc<Notify>) {
     let filters = [("type", "container"), ("label", SERVICE_LABEL)];
-    let filters = filters.map(|(name, value)| (name.to_owned(), vec![value.to_owned()])).into();
-    let options = bollard::query_parameters::EventsOptions { filters: Some(filters), ..Default::default() };
+    let filters = filters
+        .map(|(name, value)| (name.to_owned(), vec![value.to_owned()]))
+        .into();
+    let options = bollard::query_parameters::EventsOptions {
+        filters: Some(filters),
+        ..Default::default()
+    };
     loop {
         let mut stream = Box::pin(engine.docker.events(Some(options.clone())));
         while let Some(Ok(event)) = stream.next().await {
             // `exec_…` and the like change nothing that is planned.
-            if matches!(event.action.as_deref(), Some("die" | "start" | "destroy" | "create" | "stop" | "oom" | "unpause")) {
+            if matches!(
+                event.action.as_deref(),
+                Some("die" | "start" | "destroy" | "create" | "stop" | "oom" | "unpause")
+            ) {
                 wake.notify_one();
             }
         }

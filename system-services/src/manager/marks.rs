@@ -73,9 +73,15 @@ impl Mark {
     }
 
     fn all(self) -> BTreeMap<String, String> {
-        let entries = std::fs::read_dir(self.folder()).into_iter().flatten().flatten();
-        let named = entries.filter_map(|entry| Some((entry.file_name().into_string().ok()?, entry.path())));
-        named.map(|(name, path)| (name, std::fs::read_to_string(path).unwrap_or_default())).collect()
+        let entries = std::fs::read_dir(self.folder())
+            .into_iter()
+            .flatten()
+            .flatten();
+        let named =
+            entries.filter_map(|entry| Some((entry.file_name().into_string().ok()?, entry.path())));
+        named
+            .map(|(name, path)| (name, std::fs::read_to_string(path).unwrap_or_default()))
+            .collect()
     }
 }
 

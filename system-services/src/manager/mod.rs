@@ -23,7 +23,7 @@ use std::path::Path;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-pub use engine::{SYSTEM_SOCKET, USER_SOCKET};
+pub use engine::{SYSTEM_SOCKET, USER_SOCKET, live_restore};
 pub use shutdown::stop_all;
 
 use crate::log::Log;
@@ -53,7 +53,10 @@ fn setup(what: &'static str) -> impl FnOnce(io::Error) -> Error {
 
 /// Runs until SIGTERM.
 pub fn run() -> Result<(), Error> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(setup("start"))?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(setup("start"))?;
     runtime.block_on(manage())
 }
 
@@ -84,5 +87,8 @@ fn write_pid_file() -> io::Result<()> {
 
 /// The release of the running kernel's boot: changes with every boot.
 fn boot_id() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
+        .unwrap_or_default()
+        .trim()
+        .to_owned()
 }

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 
 use bollard::models::{ContainerSummary, ContainerSummaryStateEnum, ImageSummary};
-use bollard::query_parameters::{InspectContainerOptions, ListContainersOptions, ListImagesOptions};
+use bollard::query_parameters::{
+    InspectContainerOptions, ListContainersOptions, ListImagesOptions,
+};
 
 use super::engine::{self, Engine};
 use super::marks::Marks;
@@ -49,7 +51,9 @@ impl Host {
     /// Id of the image that `reference` means here.
     #[must_use]
     pub fn image(&self, reference: &str) -> Option<&str> {
-        self.images.get(&normal_reference(reference)).map(String::as_str)
+        self.images
+            .get(&normal_reference(reference))
+            .map(String::as_str)
     }
 }
 
@@ -85,12 +89,19 @@ pub enum State {
 }
 
 /// Reads everything. The user's Docker is optional, the system's is not.
-pub async fn observe(project: &Project, system: &Engine, user: Option<&Engine>, boot: &str) -> Result<Observed, engine::Error> {
+pub async fn observe(
+    project: &Project,
+    system: &Engine,
+    user: Option<&Engine>,
+    boot: &str,
+) -> Result<Observed, engine::Error> {
     let user_host = match user {
         Some(user) => host(user).await.ok(),
         None => None,
     };
-    let files = project.runnable().filter_map(|service| service.os.ready.clone());
+    let files = project
+        .runnable()
+        .filter_map(|service| service.os.ready.clone());
     Ok(Observed {
         system: host(system).await?,
         user: user_host,
@@ -102,24 +113,48 @@ pub async fn observe(project: &Project, system: &Engine, user: Option<&Engine>, 
 
 async fn host(engine: &Engine) -> Result<Host, engine::Error> {
     let filters = HashMap::from([("label".to_owned(), vec![SERVICE_LABEL.to_owned()])]);
-    let options = ListContainersOptions { all: true, filters: Some(filters), ..Default::default() };
-    let listed = engine.docker.list_containers(Some(options)).await.map_err(|source| engine.error("list containers", source))?;
-    let images = engine.docker.list_images(None::<ListImagesOptions>).await.map_err(|source| engine.error("list images", source))?;
+    let options = ListContainersOptions {
+        all: true,
+        filters: Some(filters),
+        ..Default::default()
+    };
+    let listed = engine
+        .docker
+        .list_containers(Some(options))
+        .await
+        .map_err(|source| engine.error("list containers", source))?;
+    let images = engine
+        .docker
+        .list_images(None::<ListImagesOptions>)
+        .await
+        .map_err(|source| engine.error("list images", source))?;
     let mut containers = BTreeMap::new();
     for summary in listed {
         if let Some((service, container)) = container(engine, summary).await? {
             containers.insert(service, container);
         }
     }
-    Ok(Host { containers, images: image_ids(&images) })
+    Ok(Host {
+        containers,
+        images: image_ids(&images),
+    })
 }
 
-async fn container(engine: &Engine, summary: ContainerSummary) -> Result<Option<(String, Container)>, engine::Error> {
+async fn container(
+    engine: &Engine,
+    summary: ContainerSummary,
+) -> Result<Option<(String, Container)>, engine::Error> {
     let labels = summary.labels.unwrap_or_default();
-    let (Some(service), Some(id)) = (labels.get(SERVICE_LABEL), summary.id) else { return Ok(None) };
+    let (Some(service), Some(id)) = (labels.get(SERVICE_LABEL), summary.id) else {
+        return Ok(None);
+    };
     let state = match summary.state {
         Some(ContainerSummaryStateEnum::CREATED) => State::Created,
-        Some(ContainerSummaryStateEnum::EXITED | ContainerSummaryStateEnum::DEAD) => State::Exited { code: exit_code(engine, &id).await? },
+        Some(ContainerSummaryStateEnum::EXITED | ContainerSummaryStateEnum::DEAD) => {
+            State::Exited {
+                code: exit_code(engine, &id).await?,
+            }
+        }
         Some(ContainerSummaryStateEnum::REMOVING) => return Ok(None),
         _ => State::Running,
     };
@@ -136,8 +171,15 @@ async fn container(engine: &Engine, summary: ContainerSummary) -> Result<Option<
 }
 
 async fn exit_code(engine: &Engine, id: &str) -> Result<i64, engine::Error> {
-    match engine.docker.inspect_container(id, None::<InspectContainerOptions>).await {
-        Ok(details) => Ok(details.state.and_then(|state| state.exit_code).unwrap_or_default()),
+    match engine
+        .docker
+        .inspect_container(id, None::<InspectContainerOptions>)
+        .await
+    {
+        Ok(details) => Ok(details
+            .state
+            .and_then(|state| state.exit_code)
+            .unwrap_or_default()),
         // It went away between the two calls: the next observation will not see it.
         Err(error) if engine::is_missing(&error) => Ok(0),
         Err(source) => Err(engine.error("inspect a container", source)),
@@ -145,8 +187,22 @@ async fn exit_code(engine: &Engine, id: &str) -> Result<i64, engine::Error> {
 }
 
 fn image_ids(images: &[ImageSummary]) -> BTreeMap<String, String> {
-    let names = |image: &ImageSummary| [image.repo_tags.clone(), image.repo_digests.clone(), vec![image.id.clone()]].concat();
-    images.iter().flat_map(|image| names(image).into_iter().map(|name| (normal_reference(&name), image.id.clone()))).collect()
+    let names = |image: &ImageSummary| {
+        [
+            image.repo_tags.clone(),
+            image.repo_digests.clone(),
+            vec![image.id.clone()],
+        ]
+        .concat()
+    };
+    images
+        .iter()
+        .flat_map(|image| {
+            names(image)
+                .into_iter()
+                .map(|name| (normal_reference(&name), image.id.clone()))
+        })
+        .collect()
 }
 
 /// `busybox` and `docker.io/library/busybox:latest` are one image.
@@ -154,7 +210,11 @@ fn normal_reference(reference: &str) -> String {
     let name = reference.strip_prefix("docker.io/").unwrap_or(reference);
     let name = name.strip_prefix("library/").unwrap_or(name);
     let last = name.rsplit('/').next().unwrap_or(name);
-    if last.contains(':') || name.contains('@') { name.to_owned() } else { format!("{name}:latest") }
+    if last.contains(':') || name.contains('@') {
+        name.to_owned()
+    } else {
+        format!("{name}:latest")
+    }
 }
 
 #[cfg(test)]
@@ -163,9 +223,15 @@ mod tests {
 
     #[test]
     fn references_have_one_form() {
-        assert_eq!(normal_reference("docker.io/library/busybox"), "busybox:latest");
+        assert_eq!(
+            normal_reference("docker.io/library/busybox"),
+            "busybox:latest"
+        );
         assert_eq!(normal_reference("rancher/os-base:v2"), "rancher/os-base:v2");
-        assert_eq!(normal_reference("localhost:5000/a"), "localhost:5000/a:latest");
+        assert_eq!(
+            normal_reference("localhost:5000/a"),
+            "localhost:5000/a:latest"
+        );
         assert_eq!(normal_reference("a@sha256:0"), "a@sha256:0");
     }
 }

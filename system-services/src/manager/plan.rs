@@ -78,21 +78,41 @@ impl Plan {
     /// Every service has come as far as it can without further attempts.
     #[must_use]
     pub fn is_up(&self) -> bool {
-        self.steps.is_empty() && self.standing.iter().all(|(_, standing)| !matches!(standing, Standing::Waiting(_)))
+        self.steps.is_empty()
+            && self
+                .standing
+                .iter()
+                .all(|(_, standing)| !matches!(standing, Standing::Waiting(_)))
     }
 }
 
 /// Plans. `busy` are the services for which a step is being done; `now` is the time since the manager's start.
 #[must_use]
-pub fn plan(desired: &Desired, observed: &Observed, history: &History, busy: &BTreeSet<String>, now: Duration) -> Plan {
+pub fn plan(
+    desired: &Desired,
+    observed: &Observed,
+    history: &History,
+    busy: &BTreeSet<String>,
+    now: Duration,
+) -> Plan {
     let mut plan = Plan::default();
     if observed.marks.stopping {
         return plan;
     }
-    let planner = Planner { desired, observed, history, busy, now };
+    let planner = Planner {
+        desired,
+        observed,
+        history,
+        busy,
+        now,
+    };
     for service in desired.project.runnable() {
         match planner.next(service) {
-            Next::Do(action, reason) => plan.steps.push(Step { service: service.name.clone(), action, reason }),
+            Next::Do(action, reason) => plan.steps.push(Step {
+                service: service.name.clone(),
+                action,
+                reason,
+            }),
             Next::Stand(standing) => plan.standing.push((service.name.clone(), standing)),
             Next::Later(at, standing) => {
                 plan.wake = Some(plan.wake.map_or(at, |wake| wake.min(at)));
@@ -140,7 +160,9 @@ impl<'a> Planner<'a> {
         if let Some(circle) = self.desired.graph.broken.get(&service.name) {
             return Next::Stand(Standing::Failed(circle.clone()));
         }
-        let Some(host) = self.observed.host(service.os.scope) else { return Next::waiting("waits until docker answers") };
+        let Some(host) = self.observed.host(service.os.scope) else {
+            return Next::waiting("waits until docker answers");
+        };
         if let Some(wait) = self.unmet(service) {
             return wait;
         }
@@ -152,12 +174,16 @@ impl<'a> Planner<'a> {
     }
 
     fn container(&self, service: &Service) -> Option<&'a Container> {
-        self.observed.host(service.os.scope)?.containers.get(&service.name)
+        self.observed
+            .host(service.os.scope)?
+            .containers
+            .get(&service.name)
     }
 
     /// The container was started in this boot. The mark is written after the start: what runs has been started, marked or not.
     fn ran(&self, service: &Service, container: &Container) -> bool {
-        container.state == State::Running || self.observed.marks.ran.get(&service.name) == Some(&container.id)
+        container.state == State::Running
+            || self.observed.marks.ran.get(&service.name) == Some(&container.id)
     }
 
     /// Why a service takes no part.
@@ -175,14 +201,17 @@ impl<'a> Planner<'a> {
 
     /// What to wait for, when something that comes before is not there yet.
     fn unmet(&self, service: &Service) -> Option<Next> {
-        self.desired.graph.after(&service.name).find_map(|(name, strength)| {
-            let other = self.desired.project.services.get(name)?;
-            match self.reached(other, strength) {
-                Reached::Yes => None,
-                Reached::No(reason) => Some(Next::waiting(reason)),
-                Reached::Until(at, reason) => Some(Next::Later(at, Standing::Waiting(reason))),
-            }
-        })
+        self.desired
+            .graph
+            .after(&service.name)
+            .find_map(|(name, strength)| {
+                let other = self.desired.project.services.get(name)?;
+                match self.reached(other, strength) {
+                    Reached::Yes => None,
+                    Reached::No(reason) => Some(Next::waiting(reason)),
+                    Reached::Until(at, reason) => Some(Next::Later(at, Standing::Waiting(reason))),
+                }
+            })
     }
 
     /// Whether `service` has come as far as those that come after it want.
@@ -191,12 +220,19 @@ impl<'a> Planner<'a> {
         if strength == Strength::Soft && self.will_not_come(service) {
             return Reached::Yes;
         }
-        let Some(container) = self.container(service).filter(|container| self.ran(service, container)) else {
+        let Some(container) = self
+            .container(service)
+            .filter(|container| self.ran(service, container))
+        else {
             return Reached::No(format!("waits until {name} has started"));
         };
         let running = container.state == State::Running;
         if !service.os.detach {
-            return if running { Reached::No(format!("waits until {name} has finished")) } else { Reached::Yes };
+            return if running {
+                Reached::No(format!("waits until {name} has finished"))
+            } else {
+                Reached::Yes
+            };
         }
         match &service.os.ready {
             Some(file) if running && !self.observed.ready.contains(file) => self.not_ready(service),
@@ -216,14 +252,25 @@ impl<'a> Planner<'a> {
 
     /// It takes no part, is unusable, or failed at its first attempt: nobody waits for it.
     fn will_not_come(&self, service: &Service) -> bool {
-        let started = self.container(service).is_some_and(|container| self.ran(service, container));
-        let failed = !started && self.history.of(&service.name).failures > 0 && !self.busy.contains(&service.name);
-        self.out(service).is_some() || self.desired.graph.broken.contains_key(&service.name) || failed
+        let started = self
+            .container(service)
+            .is_some_and(|container| self.ran(service, container));
+        let failed = !started
+            && self.history.of(&service.name).failures > 0
+            && !self.busy.contains(&service.name);
+        self.out(service).is_some()
+            || self.desired.graph.broken.contains_key(&service.name)
+            || failed
     }
 
     fn reload_after(&self) -> Vec<String> {
-        let services = self.desired.project.runnable().filter(|service| service.os.reloadconfig);
-        let reached = services.filter(|service| matches!(self.reached(service, Strength::Hard), Reached::Yes));
+        let services = self
+            .desired
+            .project
+            .runnable()
+            .filter(|service| service.os.reloadconfig);
+        let reached = services
+            .filter(|service| matches!(self.reached(service, Strength::Hard), Reached::Yes));
         reached.map(|service| service.name.clone()).collect()
     }
 
@@ -237,54 +284,98 @@ impl<'a> Planner<'a> {
         };
         match (self.drift(service, container, image), image) {
             (Some(drift), None) if drift.definition => self.pull(service),
-            (Some(drift), _) => Next::Do(Action::Create { replace: Some(container.id.clone()) }, drift.reason),
+            (Some(drift), _) => Next::Do(
+                Action::Create {
+                    replace: Some(container.id.clone()),
+                },
+                drift.reason,
+            ),
             (None, _) => self.keep(service, container),
         }
     }
 
     fn pull(&self, service: &Service) -> Next {
-        let network = self.desired.project.services.get(NETWORK).filter(|network| network.name != service.name);
-        let online = network.map_or(Reached::Yes, |network| self.reached(network, Strength::Soft));
+        let network = self
+            .desired
+            .project
+            .services
+            .get(NETWORK)
+            .filter(|network| network.name != service.name);
+        let online = network.map_or(Reached::Yes, |network| {
+            self.reached(network, Strength::Soft)
+        });
         match online {
             Reached::Yes => Next::Do(Action::Pull, format!("image {} is not here", service.image)),
-            Reached::No(reason) => Next::waiting(format!("image {} is not here; {reason}", service.image)),
-            Reached::Until(at, reason) => {
-                Next::Later(at, Standing::Waiting(format!("image {} is not here; {reason}", service.image)))
+            Reached::No(reason) => {
+                Next::waiting(format!("image {} is not here; {reason}", service.image))
             }
+            Reached::Until(at, reason) => Next::Later(
+                at,
+                Standing::Waiting(format!("image {} is not here; {reason}", service.image)),
+            ),
         }
     }
 
     /// Why the container is not the one that is wanted.
-    fn drift(&self, service: &Service, container: &Container, image: Option<&str>) -> Option<Drift> {
+    fn drift(
+        &self,
+        service: &Service,
+        container: &Container,
+        image: Option<&str>,
+    ) -> Option<Drift> {
         if self.observed.marks.recreate.contains(&service.name) {
-            return Some(Drift { reason: "is to be made anew".into(), definition: false });
+            return Some(Drift {
+                reason: "is to be made anew".into(),
+                definition: false,
+            });
         }
         let old_boot = container.boot != self.observed.boot;
         if service.os.rebuild == Rebuild::Always && old_boot {
-            return Some(Drift { reason: "is made anew at each boot".into(), definition: image.is_none() });
+            return Some(Drift {
+                reason: "is made anew at each boot".into(),
+                definition: image.is_none(),
+            });
         }
         if service.name == CONSOLE {
             // People are logged in: only another console replaces it while it runs.
             let switched = container.console != service.os.console;
-            return switched.then(|| Drift { reason: "another console was chosen".into(), definition: true });
+            return switched.then(|| Drift {
+                reason: "another console was chosen".into(),
+                definition: true,
+            });
         }
         if service.os.rebuild == Rebuild::Never {
             return None;
         }
         if service.hash() != container.hash {
-            return Some(Drift { reason: "its definition changed".into(), definition: true });
+            return Some(Drift {
+                reason: "its definition changed".into(),
+                definition: true,
+            });
         }
         let other_image = image.is_some_and(|image| image != container.image_id);
-        other_image.then(|| Drift { reason: "its image changed".into(), definition: false })
+        other_image.then(|| Drift {
+            reason: "its image changed".into(),
+            definition: false,
+        })
     }
 
     /// What to do with the right container.
     fn keep(&self, service: &Service, container: &Container) -> Next {
-        let start = |reason: &str| Next::Do(Action::Start { id: container.id.clone() }, reason.to_owned());
+        let start = |reason: &str| {
+            Next::Do(
+                Action::Start {
+                    id: container.id.clone(),
+                },
+                reason.to_owned(),
+            )
+        };
         match container.state {
             State::Running => Next::well(),
             State::Created => start("was never started"),
-            State::Exited { .. } if !self.ran(service, container) => start("was not started in this boot"),
+            State::Exited { .. } if !self.ran(service, container) => {
+                start("was not started in this boot")
+            }
             // The user's Docker keeps its own containers.
             State::Exited { .. } if service.os.scope == Scope::User => Next::well(),
             State::Exited { code } => self.after_exit(service, container, code),
@@ -294,11 +385,19 @@ impl<'a> Planner<'a> {
     fn after_exit(&self, service: &Service, container: &Container, code: i64) -> Next {
         let again = match service.restart {
             Restart::Always | Restart::UnlessStopped => true,
-            Restart::OnFailure(limit) => code != 0 && limit.is_none_or(|limit| self.history.of(&service.name).failures <= limit),
+            Restart::OnFailure(limit) => {
+                code != 0
+                    && limit.is_none_or(|limit| self.history.of(&service.name).failures <= limit)
+            }
             Restart::No => false,
         };
         match (again, code) {
-            (true, _) => Next::Do(Action::Start { id: container.id.clone() }, format!("ended with code {code}")),
+            (true, _) => Next::Do(
+                Action::Start {
+                    id: container.id.clone(),
+                },
+                format!("ended with code {code}"),
+            ),
             (false, 0) => Next::well(),
             (false, _) => Next::Stand(Standing::Failed(format!("ended with code {code}"))),
         }

@@ -30,17 +30,27 @@ const CONSOLE: &str = "console";
 
 /// Stops everything; says what it does.
 pub fn stop_all() -> Result<(), Error> {
-    Event::Stopping.set().map_err(setup("write below /run/ros/services"))?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(setup("start"))?;
+    Event::Stopping
+        .set()
+        .map_err(setup("write below /run/ros/services"))?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(setup("start"))?;
     runtime.block_on(async {
-        let Ok(Ok(system)) = tokio::time::timeout(ANSWER, Engine::connect(SYSTEM_SOCKET)).await else {
+        let Ok(Ok(system)) = tokio::time::timeout(ANSWER, Engine::connect(SYSTEM_SOCKET)).await
+        else {
             LOG.warn("system-docker does not answer: its containers are left to init");
             return;
         };
         docker::prepare_stop().await;
-        match running(&system).await {
-            Ok(running) => stop_in_order(&system, running, &Desired::load().graph).await,
-            Err(error) => LOG.failure(&error),
+        let graph = Desired::load().graph;
+        // Twice: the manager may have been in the middle of a start.
+        for _ in 0..2 {
+            match running(&system).await {
+                Ok(running) => stop_in_order(&system, running, &graph).await,
+                Err(error) => LOG.failure(&error),
+            }
         }
     });
     Ok(())
@@ -51,10 +61,19 @@ type Running = Vec<(String, Option<String>)>;
 
 async fn running(engine: &Engine) -> Result<Running, engine::Error> {
     let filters = HashMap::from([("status".to_owned(), vec!["running".to_owned()])]);
-    let options = ListContainersOptions { filters: Some(filters), ..Default::default() };
-    let listed = engine.docker.list_containers(Some(options)).await.map_err(|source| engine.error("list containers", source))?;
+    let options = ListContainersOptions {
+        filters: Some(filters),
+        ..Default::default()
+    };
+    let listed = engine
+        .docker
+        .list_containers(Some(options))
+        .await
+        .map_err(|source| engine.error("list containers", source))?;
     let with_id = listed.into_iter().filter_map(|container| {
-        let service = container.labels.and_then(|labels| labels.get(SERVICE_LABEL).cloned());
+        let service = container
+            .labels
+            .and_then(|labels| labels.get(SERVICE_LABEL).cloned());
         container.id.map(|id| (id, service))
     });
     Ok(with_id.collect())
@@ -99,20 +118,35 @@ async fn stop_services(system: &Engine, mut left: BTreeMap<String, String>, grap
     }
 }
 
-fn next_to_stop(left: &BTreeMap<String, String>, stopping: &BTreeSet<String>, graph: &Graph) -> Vec<String> {
+fn next_to_stop(
+    left: &BTreeMap<String, String>,
+    stopping: &BTreeSet<String>,
+    graph: &Graph,
+) -> Vec<String> {
     let free = |service: &&String| {
         let alone = left.len() == 1;
-        let needed = graph.dependents(service).any(|other| other != CONSOLE && left.contains_key(other));
+        let needed = graph
+            .dependents(service)
+            .any(|other| other != CONSOLE && left.contains_key(other));
         !stopping.contains(*service) && !needed && (service.as_str() != CONSOLE || alone)
     };
     left.keys().filter(free).cloned().collect()
 }
 
 async fn stop(engine: Engine, id: String, name: String) -> String {
-    let grace = if name == USER_DOCKER { USER_DOCKER_GRACE } else { GRACE };
-    let options = StopContainerOptions { t: Some(grace), ..Default::default() };
+    let grace = if name == USER_DOCKER {
+        USER_DOCKER_GRACE
+    } else {
+        GRACE
+    };
+    let options = StopContainerOptions {
+        t: Some(grace),
+        ..Default::default()
+    };
     match engine.docker.stop_container(&id, Some(options)).await {
-        Err(error) if !is_done(&error) && !is_missing(&error) => LOG.error(Chain(&engine.error(format!("stop {name}"), error))),
+        Err(error) if !is_done(&error) && !is_missing(&error) => {
+            LOG.error(Chain(&engine.error(format!("stop {name}"), error)))
+        }
         _ => {}
     }
     name
@@ -125,14 +159,17 @@ mod tests {
 
     #[test]
     fn dependents_stop_first_and_the_console_last() {
-        let graph = Graph::new(&project("
+        let graph = Graph::new(&project(
+            "
             network: {image: i, labels: {io.rancher.os.scope: system}}
             ntp: {image: i, labels: {io.rancher.os.scope: system, io.rancher.os.after: network}}
             syslog: {image: i, labels: {io.rancher.os.scope: system}}
             console: {image: i, labels: {io.rancher.os.scope: system, io.rancher.os.after: network}}
-        "));
-        let mut left: BTreeMap<String, String> =
-            ["network", "ntp", "syslog", "console"].map(|name| (name.to_owned(), format!("{name}-id"))).into();
+        ",
+        ));
+        let mut left: BTreeMap<String, String> = ["network", "ntp", "syslog", "console"]
+            .map(|name| (name.to_owned(), format!("{name}-id")))
+            .into();
         let mut order = Vec::new();
         while !left.is_empty() {
             let next = next_to_stop(&left, &BTreeSet::new(), &graph);
@@ -140,6 +177,9 @@ mod tests {
             left.retain(|service, _| !next.contains(service));
             order.push(next);
         }
-        assert_eq!(order, [vec!["ntp", "syslog"], vec!["network"], vec!["console"]]);
+        assert_eq!(
+            order,
+            [vec!["ntp", "syslog"], vec!["network"], vec!["console"]]
+        );
     }
 }

@@ -24,8 +24,19 @@ impl Machine {
         let graph = super::super::graph::Graph::new(&project);
         let images = [("i:latest".to_owned(), "sha256:i".to_owned())].into();
         Self {
-            desired: Desired { project, graph, ..Desired::default() },
-            observed: Observed { system: Host { images, ..Host::default() }, boot: "now".into(), ..Observed::default() },
+            desired: Desired {
+                project,
+                graph,
+                ..Desired::default()
+            },
+            observed: Observed {
+                system: Host {
+                    images,
+                    ..Host::default()
+                },
+                boot: "now".into(),
+                ..Observed::default()
+            },
             history: History::default(),
             busy: BTreeSet::new(),
             now: Duration::ZERO,
@@ -33,13 +44,25 @@ impl Machine {
     }
 
     fn plan(&self) -> Plan {
-        plan(&self.desired, &self.observed, &self.history, &self.busy, self.now)
+        plan(
+            &self.desired,
+            &self.observed,
+            &self.history,
+            &self.busy,
+            self.now,
+        )
     }
 
     fn text(&self) -> Vec<String> {
         let plan = self.plan();
         let steps = plan.steps.iter().map(ToString::to_string);
-        steps.chain(plan.standing.iter().map(|(name, standing)| format!("{name} {standing}"))).collect()
+        steps
+            .chain(
+                plan.standing
+                    .iter()
+                    .map(|(name, standing)| format!("{name} {standing}")),
+            )
+            .collect()
     }
 
     fn container(&self, service: &str, state: State) -> Container {
@@ -56,25 +79,35 @@ impl Machine {
 
     /// The service has been started in this boot and is in `state`.
     fn started(&mut self, service: &str, state: State) -> &mut Container {
-        self.observed.marks.ran.insert(service.into(), format!("{service}-id"));
+        self.observed
+            .marks
+            .ran
+            .insert(service.into(), format!("{service}-id"));
         self.there(service, state)
     }
 
     /// The service has a container.
     fn there(&mut self, service: &str, state: State) -> &mut Container {
         let container = self.container(service, state);
-        self.observed.system.containers.entry(service.into()).insert_entry(container).into_mut()
+        self.observed
+            .system
+            .containers
+            .entry(service.into())
+            .insert_entry(container)
+            .into_mut()
     }
 }
 
 #[test]
 fn what_is_independent_starts_at_once_and_docker_first() {
-    let machine = Machine::new("
+    let machine = Machine::new(
+        "
         udev: {image: i, labels: {SYSTEM}}
         ntp: {image: i, labels: {SYSTEM, io.rancher.os.after: udev}}
         docker: {image: i, labels: {SYSTEM}}
         web: {image: i}
-    ");
+    ",
+    );
     assert_eq!(
         machine.text(),
         [
@@ -89,21 +122,35 @@ fn what_is_independent_starts_at_once_and_docker_first() {
 
 #[test]
 fn readiness_files_release_what_comes_after() {
-    let mut machine = Machine::new("
+    let mut machine = Machine::new(
+        "
         network: {image: i, labels: {SYSTEM, io.rancher.os.ready: /run/network-done}}
         ntp: {image: i, labels: {SYSTEM, io.rancher.os.after: network}}
-    ");
+    ",
+    );
     machine.started("network", State::Running);
     machine.history.started("network", Duration::from_secs(5));
-    assert_eq!(machine.text(), ["network well", "ntp waiting: waits until network is ready"]);
+    assert_eq!(
+        machine.text(),
+        ["network well", "ntp waiting: waits until network is ready"]
+    );
     assert_eq!(machine.plan().wake, Some(Duration::from_secs(125)));
 
     machine.now = Duration::from_secs(125);
-    assert_eq!(machine.text(), ["create ntp: has no container", "network well"]);
+    assert_eq!(
+        machine.text(),
+        ["create ntp: has no container", "network well"]
+    );
 
     machine.now = Duration::from_secs(6);
-    machine.observed.ready.insert(PathBuf::from("/run/network-done"));
-    assert_eq!(machine.text(), ["create ntp: has no container", "network well"]);
+    machine
+        .observed
+        .ready
+        .insert(PathBuf::from("/run/network-done"));
+    assert_eq!(
+        machine.text(),
+        ["create ntp: has no container", "network well"]
+    );
 }
 
 #[test]
@@ -114,11 +161,23 @@ fn a_blocking_service_is_waited_for_until_it_ends() {
     ");
     machine.started("once", State::Running);
     assert_eq!(machine.plan().reload_after, Vec::<String>::new());
-    assert_eq!(machine.text(), ["once well", "next waiting: waits until once has finished"]);
+    assert_eq!(
+        machine.text(),
+        ["once well", "next waiting: waits until once has finished"]
+    );
     machine.started("once", State::Exited { code: 3 });
-    assert_eq!(machine.text(), ["create next: has no container", "once failed: ended with code 3"]);
+    assert_eq!(
+        machine.text(),
+        [
+            "create next: has no container",
+            "once failed: ended with code 3"
+        ]
+    );
     machine.started("once", State::Exited { code: 0 });
-    assert_eq!(machine.text(), ["create next: has no container", "once well"]);
+    assert_eq!(
+        machine.text(),
+        ["create next: has no container", "once well"]
+    );
     assert_eq!(machine.plan().reload_after, ["once"]);
 }
 
@@ -130,18 +189,26 @@ fn containers_of_an_earlier_boot_are_started_again() {
     ");
     machine.there("ntp", State::Exited { code: 0 }).boot = "before".into();
     machine.there("console", State::Exited { code: 0 }).boot = "before".into();
-    assert_eq!(machine.text(), ["start ntp: was not started in this boot", "recreate console: is made anew at each boot"]);
+    assert_eq!(
+        machine.text(),
+        [
+            "start ntp: was not started in this boot",
+            "recreate console: is made anew at each boot"
+        ]
+    );
 }
 
 #[test]
 fn a_changed_definition_or_image_makes_the_container_anew() {
-    let mut machine = Machine::new("
+    let mut machine = Machine::new(
+        "
         hash: {image: i, labels: {SYSTEM}}
         image: {image: i, labels: {SYSTEM}}
         never: {image: i, labels: {SYSTEM, io.docker.compose.rebuild: 'false'}}
         console: {image: i, labels: {SYSTEM, io.rancher.os.console: default}}
         forced: {image: i, labels: {SYSTEM}}
-    ");
+    ",
+    );
     machine.started("hash", State::Running).hash = "other".into();
     machine.started("image", State::Running).image_id = "sha256:other".into();
     machine.started("never", State::Running).hash = "other".into();
@@ -159,98 +226,199 @@ fn a_changed_definition_or_image_makes_the_container_anew() {
         ]
     );
     machine.started("console", State::Running).console = Some("alpine".into());
-    assert!(machine.text().contains(&"recreate console: another console was chosen".to_owned()));
+    assert!(
+        machine
+            .text()
+            .contains(&"recreate console: another console was chosen".to_owned())
+    );
 }
 
 #[test]
 fn what_ended_is_restarted_by_its_policy_and_not_too_soon() {
-    let mut machine = Machine::new("
+    let mut machine = Machine::new(
+        "
         always: {image: i, restart: always, labels: {SYSTEM}}
         failing: {image: i, restart: 'on-failure:2', labels: {SYSTEM}}
         plain: {image: i, labels: {SYSTEM}}
-    ");
+    ",
+    );
     for service in ["always", "failing", "plain"] {
         machine.started(service, State::Exited { code: 1 });
         machine.history.started(service, Duration::ZERO);
     }
-    machine.history.note_exits(&machine.observed, Duration::from_secs(1));
+    machine
+        .history
+        .note_exits(&machine.observed, Duration::from_secs(1));
     machine.now = Duration::from_secs(1);
     let plain = "plain failed: ended with code 1";
-    assert_eq!(machine.text(), ["always failed: ended with code 1", "failing failed: ended with code 1", plain]);
+    assert_eq!(
+        machine.text(),
+        [
+            "always failed: ended with code 1",
+            "failing failed: ended with code 1",
+            plain
+        ]
+    );
     assert_eq!(machine.plan().wake, Some(Duration::from_millis(1200)));
 
     machine.now = Duration::from_millis(1200);
-    assert_eq!(machine.text(), ["start always: ended with code 1", "start failing: ended with code 1", plain]);
+    assert_eq!(
+        machine.text(),
+        [
+            "start always: ended with code 1",
+            "start failing: ended with code 1",
+            plain
+        ]
+    );
 
     for second in [2, 3] {
         machine.history.started("failing", machine.now);
-        machine.history.note_exits(&machine.observed, Duration::from_secs(second));
+        machine
+            .history
+            .note_exits(&machine.observed, Duration::from_secs(second));
     }
     machine.now = Duration::from_secs(60);
-    assert_eq!(machine.text(), ["start always: ended with code 1", "failing failed: ended with code 1", plain]);
+    assert_eq!(
+        machine.text(),
+        [
+            "start always: ended with code 1",
+            "failing failed: ended with code 1",
+            plain
+        ]
+    );
 }
 
 #[test]
 fn the_administrators_stop_holds_and_blocks_nobody() {
-    let mut machine = Machine::new("
+    let mut machine = Machine::new(
+        "
         ntp: {image: i, restart: always, labels: {SYSTEM}}
         next: {image: i, labels: {SYSTEM, io.rancher.os.after: ntp}}
-    ");
+    ",
+    );
     machine.started("ntp", State::Exited { code: 0 });
     machine.observed.marks.stopped.insert("ntp".into());
-    assert_eq!(machine.text(), ["create next: has no container", "ntp out: was stopped by the administrator"]);
+    assert_eq!(
+        machine.text(),
+        [
+            "create next: has no container",
+            "ntp out: was stopped by the administrator"
+        ]
+    );
 }
 
 #[test]
 fn a_missing_image_waits_for_the_network_and_blocks_nobody() {
-    let mut machine = Machine::new("
+    let mut machine = Machine::new(
+        "
         network: {image: i, labels: {SYSTEM, io.rancher.os.ready: /run/network-done}}
         agent: {image: far/away, labels: {SYSTEM}}
         next: {image: i, labels: {SYSTEM, io.rancher.os.after: agent}}
-    ");
+    ",
+    );
     machine.started("network", State::Running);
     let waits = "next waiting: waits until agent has started";
-    assert_eq!(machine.text(), ["network well", "agent waiting: image far/away is not here; waits until network is ready", waits]);
+    assert_eq!(
+        machine.text(),
+        [
+            "network well",
+            "agent waiting: image far/away is not here; waits until network is ready",
+            waits
+        ]
+    );
 
-    machine.observed.ready.insert(PathBuf::from("/run/network-done"));
-    assert_eq!(machine.text(), ["pull agent: image far/away is not here", "network well", waits]);
+    machine
+        .observed
+        .ready
+        .insert(PathBuf::from("/run/network-done"));
+    assert_eq!(
+        machine.text(),
+        [
+            "pull agent: image far/away is not here",
+            "network well",
+            waits
+        ]
+    );
 
-    machine.history.failed("agent", machine.now, "no route".into());
-    assert_eq!(machine.text(), ["create next: has no container", "network well", "agent failed: no route"]);
+    machine
+        .history
+        .failed("agent", machine.now, "no route".into());
+    assert_eq!(
+        machine.text(),
+        [
+            "create next: has no container",
+            "network well",
+            "agent failed: no route"
+        ]
+    );
 }
 
 #[test]
 fn a_missing_image_with_the_right_container_is_not_fetched() {
     let mut machine = Machine::new("agent: {image: far/away, labels: {SYSTEM}}");
     machine.there("agent", State::Exited { code: 0 });
-    assert_eq!(machine.text(), ["start agent: was not started in this boot"]);
+    assert_eq!(
+        machine.text(),
+        ["start agent: was not started in this boot"]
+    );
 }
 
 #[test]
 fn hard_dependencies_are_waited_for_though_they_fail() {
-    let mut machine = Machine::new("
+    let mut machine = Machine::new(
+        "
         base: {image: far/away, labels: {SYSTEM}}
         side: {image: i, net: 'container:base', labels: {SYSTEM}}
-    ");
-    machine.history.failed("base", machine.now, "no route".into());
-    assert_eq!(machine.text(), ["base failed: no route", "side waiting: waits until base has started"]);
+    ",
+    );
+    machine
+        .history
+        .failed("base", machine.now, "no route".into());
+    assert_eq!(
+        machine.text(),
+        [
+            "base failed: no route",
+            "side waiting: waits until base has started"
+        ]
+    );
 }
 
 #[test]
 fn services_of_the_user_go_to_the_users_docker_and_stay_with_it() {
-    let mut machine = Machine::new("
+    let mut machine = Machine::new(
+        "
         docker: {image: i, labels: {SYSTEM}}
         web: {image: i, restart: always}
-    ");
+    ",
+    );
     machine.started("docker", State::Running);
     let images = machine.observed.system.images.clone();
-    machine.observed.user = Some(Host { images, ..Host::default() });
-    assert_eq!(machine.text(), ["create web: has no container", "docker well"]);
+    machine.observed.user = Some(Host {
+        images,
+        ..Host::default()
+    });
+    assert_eq!(
+        machine.text(),
+        ["create web: has no container", "docker well"]
+    );
 
     let container = machine.container("web", State::Exited { code: 1 });
-    machine.observed.user.as_mut().unwrap().containers.insert("web".into(), container);
-    assert_eq!(machine.text(), ["start web: was not started in this boot", "docker well"]);
-    machine.observed.marks.ran.insert("web".into(), "web-id".into());
+    machine
+        .observed
+        .user
+        .as_mut()
+        .unwrap()
+        .containers
+        .insert("web".into(), container);
+    assert_eq!(
+        machine.text(),
+        ["start web: was not started in this boot", "docker well"]
+    );
+    machine
+        .observed
+        .marks
+        .ran
+        .insert("web".into(), "web-id".into());
     assert_eq!(machine.text(), ["docker well", "web well"]);
 }
 
@@ -260,9 +428,21 @@ fn conditions_keep_services_out_with_a_reason() {
         cloud-init: {image: i, labels: {SYSTEM, io.rancher.os.condition: network-datasource, io.rancher.os.detach: false}}
         console: {image: i, labels: {SYSTEM, io.rancher.os.after: cloud-init}}
     ");
-    assert_eq!(machine.text(), ["create console: has no container", "cloud-init out: no datasource needs the network"]);
+    assert_eq!(
+        machine.text(),
+        [
+            "create console: has no container",
+            "cloud-init out: no datasource needs the network"
+        ]
+    );
     machine.desired.network_datasource = true;
-    assert_eq!(machine.text(), ["create cloud-init: has no container", "console waiting: waits until cloud-init has started"]);
+    assert_eq!(
+        machine.text(),
+        [
+            "create cloud-init: has no container",
+            "console waiting: waits until cloud-init has started"
+        ]
+    );
 }
 
 #[test]
