@@ -59,7 +59,7 @@ pub enum Error {
         target: PathBuf,
     },
     /// The mount table could not be read.
-    #[error("cannot read /proc/self/mountinfo")]
+    #[error("cannot read /proc/thread-self/mountinfo")]
     Table(#[source] std::io::Error),
 }
 
@@ -229,7 +229,7 @@ impl MountInfo {
 
 /// The mounts of this process, in the kernel's order.
 pub fn table() -> Result<Vec<MountInfo>, Error> {
-    let text = std::fs::read_to_string("/proc/self/mountinfo").map_err(Error::Table)?;
+    let text = std::fs::read_to_string("/proc/thread-self/mountinfo").map_err(Error::Table)?;
     Ok(parse_mountinfo(&text))
 }
 
