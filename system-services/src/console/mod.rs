@@ -24,6 +24,7 @@ use std::time::Duration;
 use kernel::signals::Signals;
 use os_config::Problem;
 use os_config::store::{Loaded, load_running};
+use os_config::types::Ssh;
 
 pub use self::login::autologin;
 
@@ -73,7 +74,7 @@ enum Milestone {
 pub fn run() -> Result<(), Error> {
     let signals = Signals::block().map_err(Error::Signals)?;
     let loaded = load_running();
-    prepare(&loaded);
+    let login = prepare(&loaded);
     let respawn = Respawn::default();
     let programs = programs(&loaded);
 
@@ -83,10 +84,13 @@ pub fn run() -> Result<(), Error> {
         .name("hooks".into())
         .spawn(move || run_hooks(&hooks, &tell))
         .map_err(Error::Thread)?;
-    let waiter = respawn.clone();
+    let (waiter, ssh) = (respawn.clone(), loaded.config.rancher.ssh);
     std::thread::Builder::new()
         .name("logins".into())
-        .spawn(move || offer_logins(&waiter, programs, &told))
+        .spawn(move || {
+            prepare_ssh(&ssh, login);
+            offer_logins(&waiter, programs, &told);
+        })
         .map_err(Error::Thread)?;
 
     respawn.run_until_told(&signals);
@@ -121,7 +125,7 @@ fn offer_logins(respawn: &Respawn, programs: Vec<String>, told: &Receiver<Milest
 }
 
 /// Everything that needs no user's command and cannot hang.
-fn prepare(loaded: &Loaded) {
+fn prepare(loaded: &Loaded) -> ssh::Login {
     quiet_kernel(loaded.config.rancher.debug);
     for user in users() {
         attempt("home directory", make_home(&user));
@@ -141,7 +145,11 @@ fn prepare(loaded: &Loaded) {
     ) {
         LOG.failure(&error);
     }
-    let ssh = &loaded.config.rancher.ssh;
+    login
+}
+
+/// Host keys and sshd_config. Making keys takes a while at the first start: the hooks, and with them the user's Docker, do not wait for it.
+fn prepare_ssh(ssh: &Ssh, login: ssh::Login) {
     if ssh.daemon {
         report(ssh::ensure_host_keys(Path::new(ssh::KEY_FOLDER), ssh));
         report(ssh::write_config(ssh, login));
@@ -274,6 +282,7 @@ fn write_profile(loaded: &Loaded) {
         );
     };
     write("/etc/issue", &issue);
+    write("/etc/motd", &profile::problems(&problems));
     attempt("/etc/profile.d", fs::create_dir_all("/etc/profile.d"));
     write("/etc/profile.d/proxy.sh", &profile::proxy_script(&proxies));
     write(

@@ -202,10 +202,7 @@ mod tests {
         let plain = entry(["LABEL=data", "/mnt/data", "auto", ""]);
         assert_eq!(mount_arguments(&plain), ["LABEL=data", "/mnt/data"]);
         let swap = entry(["/dev/vdb", "none", "swap", "sw,pri=5"]);
-        assert_eq!(
-            swap_arguments(&swap),
-            ["-e", "-p", "5", "/dev/vdb"]
-        );
+        assert_eq!(swap_arguments(&swap), ["-e", "-p", "5", "/dev/vdb"]);
     }
 
     #[test]

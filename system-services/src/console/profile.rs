@@ -84,14 +84,22 @@ pub fn issue(banner: Banner<'_>) -> String {
     for name in banner.interfaces {
         writeln!(text, "{name}: \\4{{{name}}} \\6{{{name}}}").ok();
     }
-    if !banner.problems.is_empty() {
-        text.push_str("\nThe configuration has problems (sudo ros config validate):\n");
-        for problem in banner.problems {
-            let line = problem.to_string().replace('\\', "\\\\");
-            writeln!(text, "  {}", line.replace(['\n', '\r'], " ")).ok();
-        }
-    }
+    text.push_str(&problems(banner.problems).replace('\\', "\\\\"));
     text.push('\n');
+    text
+}
+
+/// `/etc/motd`: what is wrong with the configuration; empty when nothing is.
+#[must_use]
+pub fn problems(problems: &[Problem]) -> String {
+    if problems.is_empty() {
+        return String::new();
+    }
+    let mut text = String::from("\nThe configuration has problems (sudo ros config validate):\n");
+    for problem in problems {
+        let line = problem.to_string().replace(['\n', '\r'], " ");
+        writeln!(text, "  {line}").ok();
+    }
     text
 }
 
