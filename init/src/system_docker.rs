@@ -162,6 +162,48 @@ mod tests {
         assert!(parsed.get("live-restore").is_none());
     }
 
+    /// The defaults as they are shipped, read as they are at boot.
+    fn shipped() -> Config {
+        let root = tempfile::tempdir().unwrap();
+        let directory = root.path().join("usr/share/ros");
+        std::fs::create_dir_all(&directory).unwrap();
+        let defaults = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../system-services/os-config.yml"
+        );
+        std::fs::copy(defaults, directory.join("os-config.yml")).unwrap();
+        let loaded = os_config::store::load(
+            &os_config::Place::new(root.path()),
+            &os_config::Cmdline::default(),
+        );
+        assert_eq!(loaded.problems, []);
+        loaded.config
+    }
+
+    #[test]
+    fn the_call_with_the_shipped_defaults() {
+        let launch = launch(&shipped());
+        let expected = "/usr/bin/dockerd --containerd-namespace=system --containerd-plugins-namespace=plugins.system \
+            --iptables=false --ip6tables=false --cgroup-parent=/system --bridge=none \
+            --config-file=/run/ros/system-docker.json --containerd=/run/containerd/containerd.sock \
+            --exec-root=/var/run/system-docker --group=root --data-root=/var/lib/system-docker \
+            --host=unix:///var/run/system-docker.sock --log-opt=max-size=25m --log-opt=max-file=2 \
+            --pidfile=/var/run/system-docker.pid --storage-driver=overlay2 --userland-proxy=false";
+        assert_eq!(launch.command.join(" "), expected);
+        // A flag that is given twice keeps dockerd from starting.
+        let mut names: Vec<&str> = launch
+            .command
+            .iter()
+            .filter_map(|flag| flag.split_once('='))
+            .map(|(name, _)| name)
+            .collect();
+        names.retain(|name| *name != "--log-opt");
+        let count = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), count);
+    }
+
     #[test]
     fn debug_logs_go_to_the_console() {
         let mut config = Config::default();
