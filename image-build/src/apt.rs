@@ -23,7 +23,12 @@ impl<'a> Apt<'a> {
     pub fn open(context: &'a Context) -> Result<Self> {
         let root = context.cache.join("apt").join(&context.settings.suite);
         let apt = Self { context, root };
-        for dir in ["lists/partial", "archives/partial", "etc", "log"] {
+        for dir in [
+            "lists/partial",
+            "archives/partial",
+            "etc/preferences.d",
+            "log",
+        ] {
             let dir = apt.root.join(dir);
             fs::create_dir_all(&dir).map_err(file("create", &dir))?;
         }
@@ -108,10 +113,10 @@ impl<'a> Apt<'a> {
         Ok(path)
     }
 
-    /// Downloads a source package into `dir` (.dsc and what it names; apt checks the hashes of the signed index).
+    /// Downloads the upstream release of a source package into `dir`; apt checks its hash against the signed index.
     pub fn fetch_source(&self, name: &str, dir: &Path) -> Result<()> {
         self.tool("apt-get")
-            .args(["-q", "source", "--download-only", name])
+            .args(["-q", "source", "--download-only", "--tar-only", name])
             .dir(dir)
             .go()
     }

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Result, data, file, missing};
@@ -98,13 +99,17 @@ impl Context {
     ) -> Result<PathBuf> {
         let parent = self.cache.join(step);
         let done = parent.join(inputs.key());
+        fs::create_dir_all(&parent).map_err(file("create", &parent))?;
+        let _one_at_a_time = lock(&parent.join(".lock"), || {
+            self.say(step, "waiting for another build of it")
+        })?;
         if done.is_dir() {
             self.say(step, "unchanged");
             return Ok(done);
         }
         self.say(step, "building");
         let begun = Instant::now();
-        let scratch = parent.join(format!(".{}.{}", inputs.key(), std::process::id()));
+        let scratch = parent.join(format!(".{}", inputs.key()));
         fresh_dir(&scratch)?;
         make(&scratch)?;
         let list = scratch.join("inputs");
@@ -116,6 +121,16 @@ impl Context {
         );
         Ok(done)
     }
+}
+
+/// Holds the lock until the file is closed.
+fn lock(path: &Path, waiting: impl FnOnce()) -> Result<fs::File> {
+    let lock = fs::File::create(path).map_err(file("create", path))?;
+    if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+        waiting();
+        flock(&lock, FlockOperation::LockExclusive).map_err(|e| file("lock", path)(e.into()))?;
+    }
+    Ok(lock)
 }
 
 /// An empty folder at `path`, whatever was there before.

@@ -52,12 +52,13 @@ pub fn build(context: &Context, apt: &Apt) -> Result<Iptables> {
 
 fn compile(context: &Context, work: &Path) -> Result<()> {
     let source = work.join("src");
-    // apt has checked the files against its signed index; the signature inside the .dsc adds nothing.
+    fresh_dir(&source)?;
+    // The upstream release as it is: Debian's patches concern the nft variant and the manual, which are not built here.
     let unpack = context
-        .run("iptables", "dpkg-source")
-        .dir(work)
-        .args(["--no-check", "--extract"]);
-    unpack.arg(dsc(work)?).arg(&source).go()?;
+        .run("iptables", "tar")
+        .args(["--strip-components=1", "-C"])
+        .arg(&source);
+    unpack.arg("-xf").arg(tarball(work)?).go()?;
     let configure = context
         .run("iptables", "./configure")
         .dir(&source)
@@ -83,15 +84,15 @@ fn compile(context: &Context, work: &Path) -> Result<()> {
         .go()
 }
 
-fn dsc(work: &Path) -> Result<PathBuf> {
+fn tarball(work: &Path) -> Result<PathBuf> {
     for entry in fs::read_dir(work).map_err(file("read", work))? {
         let path = entry.map_err(file("read", work))?.path();
-        if path.extension().is_some_and(|e| e == "dsc") {
+        if path.to_string_lossy().contains(".orig.tar.") {
             return Ok(path);
         }
     }
     Err(missing(
-        "apt-get source left no .dsc",
+        "apt-get source left no upstream tar",
         "See build/log/packages.log.",
     ))
 }

@@ -187,37 +187,19 @@ fn pack(context: &Context, tree: &Tree) -> Result<PathBuf> {
 
 fn make_squashfs(context: &Context, tree: &Tree, path: &Path) -> Result<()> {
     let epoch = context.settings.epoch;
-    let time = epoch.to_string();
+    let options = format!(
+        "-tar -comp zstd -Xcompression-level {} -b {} -no-xattrs -exit-on-error -no-progress -mkfs-time {epoch} \
+         -root-mode 755 -root-uid 0 -root-gid 0 -root-time {epoch}",
+        context.settings.squashfs_level, context.settings.squashfs_block
+    );
+    // `mksquashfs -tar`, not sqfstar: squashfs-tools 4.5 does not take a compression level there.
     let run = context
-        .run("root", "sqfstar")
-        .args([
-            "-comp",
-            "zstd",
-            "-Xcompression-level",
-            &context.settings.squashfs_level.to_string(),
-        ])
-        .args([
-            "-b",
-            &context.settings.squashfs_block,
-            "-no-xattrs",
-            "-exit-on-error",
-            "-no-progress",
-        ])
-        .args([
-            "-mkfs-time",
-            &time,
-            "-root-mode",
-            "755",
-            "-root-uid",
-            "0",
-            "-root-gid",
-            "0",
-            "-root-time",
-            &time,
-        ])
-        // The machine's own setting would be taken for all file times.
-        .env_remove("SOURCE_DATE_EPOCH")
-        .arg(path);
+        .run("root", "mksquashfs")
+        .arg("-")
+        .arg(path)
+        .args(options.split(' '));
+    // The machine's own setting would be taken for all file times.
+    let run = run.env_remove("SOURCE_DATE_EPOCH");
     run.feed(|pipe: &mut dyn Write| {
         tarball::write(tree, epoch, Links::Hard, &mut Plain(pipe))?;
         pipe.flush().map_err(file("write to", path))
