@@ -225,14 +225,15 @@ fn validate(args: &ValidateArgs) -> Outcome {
     Ok(ExitCode::from(u8::from(invalid)))
 }
 
-/// What is wrong now, and what was wrong with user-data at boot: what cannot be used of it is not in any file.
+/// What is wrong now, and what init found at boot that is in no file: user-data that cannot be used, keys without effect.
 fn problems_here() -> Vec<Problem> {
     let mut problems = store::load_running().problems;
     let bytes = fs::read(BOOT_PROBLEMS).unwrap_or_default();
     let at_boot: Vec<Problem> = serde_json::from_slice(&bytes).unwrap_or_default();
     for problem in at_boot {
         let told = problems.iter().any(|known| known.what == problem.what);
-        if problem.file == os_config::userdata::SOURCE && !told {
+        let of_no_file = problem.file.is_empty() || problem.file == os_config::userdata::SOURCE;
+        if of_no_file && !told {
             problems.push(problem);
         }
     }

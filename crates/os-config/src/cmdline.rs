@@ -164,14 +164,14 @@ mod tests {
     #[test]
     fn quotes_and_brackets_hold_blanks() {
         let found = visible(
-            r#"rancher.modules=[btrfs, "a b" ,'c, d'] "rancher.environment.A=x y" rancher.environment.B="1 2" cc.hostname='q r'"#,
+            r#"rancher.modules=[btrfs, "a b" ,'c, d'] "rancher.environment.A=x y" rancher.environment.B="1 2" rancher.console='q r'"#,
         );
         assert_eq!(found["rancher"]["modules"], json!(["btrfs", "a b", "c, d"]));
         assert_eq!(
             found["rancher"]["environment"],
             json!({"A": "x y", "B": "1 2"})
         );
-        assert_eq!(found["hostname"], json!("q r"));
+        assert_eq!(found["rancher"]["console"], json!("q r"));
     }
 
     #[test]

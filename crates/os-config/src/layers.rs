@@ -178,6 +178,7 @@ fn expand_debug(tree: &mut Node) {
 /// out one at a time, and reported, because a boot must go on.
 fn typed(tree: &Node, problems: &mut Vec<Problem>) -> Config {
     let mut value = schema::to_value(tree, &ROOT);
+    schema::drop_empty(&mut value, &ROOT);
     if let Ok(config) = serde_json::from_value(value.clone()) {
         return config;
     }

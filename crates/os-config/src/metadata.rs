@@ -5,6 +5,7 @@ use crate::merge;
 use crate::node::{Data, Map, Node};
 use crate::path;
 use crate::problem::Position;
+use crate::schema::is_host_name;
 use crate::types::Ordered;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -97,7 +98,7 @@ impl Metadata {
             },
             position: source.clone(),
         };
-        self.fill_text(tree, &["hostname"], &self.hostname, &text);
+        self.fill_text(tree, &["hostname"], self.host_name(), &text);
         self.fill_text(tree, &["rancher", "resize_device"], &self.root_disk, &text);
         let mut keys: Vec<(&String, &String)> = self.ssh_public_keys.iter().collect();
         keys.sort();
@@ -132,6 +133,14 @@ impl Metadata {
                 merge::put(tree, &["ssh_authorized_keys".into()], node);
             }
         }
+    }
+
+    /// The host name that Linux takes: what the datasource said, else its first label, else nothing.
+    fn host_name(&self) -> &str {
+        let name = self.hostname.trim();
+        let label = name.split('.').next().unwrap_or_default();
+        let usable = [name, label].into_iter().find(|name| is_host_name(name));
+        usable.unwrap_or_default()
     }
 
     fn fill_text(&self, tree: &mut Node, path: &[&str], text: &str, node: &dyn Fn(&str) -> Node) {

@@ -2,13 +2,17 @@
 //! Owns the texts of findings; the keys themselves are data in `keys`.
 
 mod check;
+mod formats;
 mod keys;
 mod suggest;
 mod view;
 
+pub(crate) use formats::is_host_name;
+
 pub use check::{check, check_text, unknown};
+pub use formats::Format;
 pub use keys::ROOT;
-pub use view::{redact, to_value};
+pub use view::{drop_empty, redact, to_value};
 
 /// The type of a value.
 #[derive(Debug)]
@@ -21,8 +25,8 @@ pub enum Schema {
     Text,
     /// Text that `export` shows only on demand.
     Secret,
-    /// A file mode in octal digits.
-    Mode,
+    /// Text of a certain form.
+    Formatted(&'static Format),
     /// true or false, also in YAML 1.1's words.
     Bool,
     /// A whole number from the first to the second.
@@ -69,8 +73,11 @@ impl Schema {
     /// True when values are scalars.
     #[must_use]
     pub fn is_scalar(&self) -> bool {
-        use Schema::{Bool, Integer, Mode, OneOf, Secret, Text};
-        matches!(self, Text | Secret | Mode | Bool | Integer(..) | OneOf(_))
+        use Schema::{Bool, Formatted, Integer, OneOf, Secret, Text};
+        matches!(
+            self,
+            Text | Secret | Formatted(_) | Bool | Integer(..) | OneOf(_)
+        )
     }
 
     /// The type's name in JSON schema.
@@ -78,7 +85,9 @@ impl Schema {
         match self {
             Self::Any => "any",
             Self::AnyMap | Self::Map(_) | Self::Object(_) => "object",
-            Self::Text | Self::Secret | Self::Mode | Self::OneOf(_) | Self::Command => "string",
+            Self::Text | Self::Secret | Self::Formatted(_) | Self::OneOf(_) | Self::Command => {
+                "string"
+            }
             Self::Bool => "boolean",
             Self::Integer(..) => "integer",
             Self::List(_) | Self::Tuple(_) => "array",

@@ -106,10 +106,34 @@ rancher:
             "Error cloud-config.yml:3:3: mounts.0: Expected: 4 strings (device, target, type, options), given: 3; write all of them, `\"\"` for what is not needed; the entry is skipped",
             "Error cloud-config.yml:5:3: mounts.2: Invalid type. Expected: array, given: string; write it as a list: `- value` on a line of its own",
             "Error cloud-config.yml:7:3: write_files.0: path is required; add `path: …`; without it the entry is skipped",
-            "Error cloud-config.yml:9:16: write_files.1.permissions: `rw` is not a file mode; write octal digits in quotes, such as \"0644\"",
+            "Error cloud-config.yml:9:16: write_files.1.permissions: `rw` is not a file mode; write octal digits in quotes, such as \"0644\"; the file gets 0600",
             "Error cloud-config.yml:10:13: write_files.1.encoding: `rot13` is not one of the allowed values; write one of ``, `b64`, `base64`, `gz`, `gzip`, `gz+b64`, `gz+base64`, `gzip+b64`, `gzip+base64`",
             "Error cloud-config.yml:12:3: runcmd.0: Invalid type. Expected: string, given: object; put the command in quotes: it contains `: `",
             "Warning cloud-config.yml:16:16: rancher.modules: array items must be unique; remove one of the two",
+        ],
+    );
+}
+
+#[test]
+fn forms() {
+    let text = "\
+hostname: my host
+ssh_authorized_keys: [\"a\\0b\"]
+rancher:
+  network:
+    dns: {nameservers: [8.8.8.8, dns]}
+    interfaces:
+      eth0: {address: 10.0.0.300/24, gateway: fd00::1, mtu: 100000}
+";
+    expect(
+        text,
+        &[
+            "Error cloud-config.yml:1:11: hostname: `my host` is not a host name; write at most 64 letters, digits, `-` and `.`",
+            "Error cloud-config.yml:2:23: ssh_authorized_keys.0: Contains the character U+0000; remove it, or encode the content with base64",
+            "Error cloud-config.yml:5:34: rancher.network.dns.nameservers.1: `dns` is not an IP address; write it like 192.168.1.1 or fd00::1",
+            "Error cloud-config.yml:7:23: rancher.network.interfaces.eth0.address: `10.0.0.300/24` is not an address with prefix length; write it like 192.168.1.5/24 or fd00::5/64",
+            "Error cloud-config.yml:7:47: rancher.network.interfaces.eth0.gateway: `fd00::1` is not an IPv4 address; write it like 192.168.1.1",
+            "Error cloud-config.yml:7:61: rancher.network.interfaces.eth0.mtu: Out of range: `100000`; write a number from 0 to 65535",
         ],
     );
 }

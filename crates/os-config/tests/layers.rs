@@ -201,6 +201,52 @@ fn what_is_not_a_file_is_told() {
 }
 
 #[test]
+fn a_wrong_mode_becomes_the_strictest() {
+    let machine = Machine::new().conf(
+        "cloud-config.yml",
+        "write_files: [{path: /a, permissions: rw}]\n",
+    );
+    assert_eq!(machine.load().config.write_files[0].permissions, "0600");
+}
+
+#[test]
+fn an_empty_text_undoes_what_a_lower_layer_says() {
+    let machine = Machine::new()
+        .file(DEFAULTS, "rancher:\n  console: x\n  state: {dev: LABEL=A, fstype: ext4}\n  environment: {A: b}\n")
+        .boot("rancher.state.dev= rancher.state.fstype= rancher.console= rancher.environment.A= cc.hostname=");
+    let config = machine.config();
+    assert_eq!(
+        (
+            config.rancher.state.dev,
+            config.rancher.state.fstype.as_str()
+        ),
+        (None, "auto")
+    );
+    assert_eq!(
+        (config.rancher.console.as_str(), config.hostname),
+        ("default", None)
+    );
+    assert_eq!(config.rancher.environment["A"], "");
+}
+
+#[test]
+fn a_host_name_of_metadata_is_made_to_fit() {
+    for (given, expected) in [
+        ("web.example.com", "web.example.com"),
+        (&format!("web.{}", "x".repeat(90)), "web"),
+        ("a b", "rancher"),
+    ] {
+        let machine = Machine::new();
+        let metadata = Metadata {
+            hostname: given.to_owned(),
+            ..Metadata::default()
+        };
+        store::write_metadata(&machine.place(), &metadata).unwrap();
+        assert_eq!(machine.config().host_name(), expected);
+    }
+}
+
+#[test]
 fn debug_turns_on_the_daemons_debug() {
     let rancher = Machine::new()
         .conf("cloud-config.yml", "rancher: {debug: yes}\n")

@@ -84,7 +84,9 @@ fn shaped(schema: &'static Schema, depth: u32) -> BoxedStrategy<Node> {
         Schema::OneOf(allowed) => prop::sample::select(allowed.to_vec())
             .prop_map(Node::text)
             .boxed(),
-        Schema::Mode => scalar("0640"),
+        Schema::Formatted(_) => {
+            prop_oneof![scalar("0640"), scalar("10.0.0.1"), scalar("10.0.0.1/24")].boxed()
+        }
         Schema::Tuple(names) => {
             proptest::collection::vec(plain().prop_map(Node::text), names.len())
                 .prop_map(|items| Node::made(Data::List(items)))

@@ -1,6 +1,7 @@
 //! The check of a tree against the schema: takes out what cannot be used, puts the rest into one form, reports all.
 //! Owns the texts of findings.
 
+use super::formats::Format;
 use super::{Key, Kind, ROOT, Schema, suggest};
 use crate::merge::put;
 use crate::node::{Data, Meaning, Node, meaning};
@@ -42,6 +43,9 @@ impl Check<'_> {
                 );
             }
             return false;
+        }
+        if is_text_with_nul(node) {
+            return self.has_nul(node, path);
         }
         match schema {
             Schema::Any => true,
@@ -229,7 +233,7 @@ impl Check<'_> {
         }
         let scalars = items
             .iter()
-            .all(|item| matches!(item.data, Data::Scalar { .. }));
+            .all(|item| matches!(item.data, Data::Scalar { .. }) && !is_text_with_nul(item));
         if scalars && items.len() == names.len() {
             return true;
         }
@@ -274,7 +278,10 @@ impl Check<'_> {
             Schema::OneOf(allowed) => {
                 return allowed.contains(&text.as_str()) || self.not_allowed(node, allowed, path);
             }
-            Schema::Mode => return is_mode(text) || self.not_a_mode(node, path),
+            Schema::Formatted(format) => {
+                let fits = text.is_empty() || (format.fits)(text);
+                return fits || self.not_of_form(node, format, path);
+            }
             _ => {}
         }
         true
@@ -305,17 +312,32 @@ impl Check<'_> {
         false
     }
 
-    fn not_a_mode(&mut self, node: &Node, path: &str) -> bool {
-        let what = format!("{} is not a file mode", shown(node));
+    fn not_of_form(&mut self, node: &mut Node, format: &Format, path: &str) -> bool {
+        let what = format!("{} is not {}", shown(node), format.name);
+        self.report(Severity::Error, node, path, what, format.advice);
+        if let (Some(instead), Data::Scalar { text, .. }) = (format.instead, &mut node.data) {
+            instead.clone_into(text);
+            return true;
+        }
+        false
+    }
+
+    /// A quoted `\0`: no program argument, path or environment can hold it.
+    fn has_nul(&mut self, node: &Node, path: &str) -> bool {
+        let what = "Contains the character U+0000".to_owned();
         self.report(
             Severity::Error,
             node,
             path,
             what,
-            "write octal digits in quotes, such as \"0644\"",
+            "remove it, or encode the content with base64",
         );
         false
     }
+}
+
+fn is_text_with_nul(node: &Node) -> bool {
+    matches!(&node.data, Data::Scalar { text, .. } if text.contains('\0'))
 }
 
 fn shown(node: &Node) -> String {
@@ -338,11 +360,6 @@ fn truth(text: &str, quoted: bool) -> Option<&'static str> {
         "false" | "no" | "off" | "n" => Some("false"),
         _ => None,
     }
-}
-
-fn is_mode(text: &str) -> bool {
-    let digits = text.strip_prefix("0o").unwrap_or(text);
-    (3..=5).contains(&digits.len()) && digits.bytes().all(|byte| (b'0'..=b'7').contains(&byte))
 }
 
 fn join(path: &str, key: &str) -> String {

@@ -2,8 +2,9 @@
 
 use super::Kind::{Ignored, Plain, Private, Required};
 use super::Schema::{
-    AnyMap, Bool, Command, Integer, List, Map, Mode, Object, OneOf, Secret, Text, Tuple,
+    AnyMap, Bool, Command, Formatted, Integer, List, Map, Object, OneOf, Secret, Text, Tuple,
 };
+use super::formats::{ADDRESS, CIDR, HOST_NAME, IPV4, IPV6, MODE};
 use super::{Key, Kind, Schema};
 
 const MAX_SECONDS: i64 = 86_400;
@@ -25,7 +26,7 @@ const fn of_kind(name: &'static str, schema: Schema, kind: Kind) -> Key {
 
 /// The whole cloud-config.
 pub static ROOT: Schema = Object(&[
-    key("hostname", Text),
+    key("hostname", Formatted(&HOST_NAME)),
     key("ssh_authorized_keys", TEXTS),
     key("write_files", List(&WRITE_FILE)),
     key(
@@ -44,7 +45,7 @@ static WRITE_FILE: Schema = Object(&[
     key("content", Text),
     key("encoding", OneOf(&ENCODINGS)),
     key("owner", Text),
-    key("permissions", Mode),
+    key("permissions", Formatted(&MODE)),
     key("container", Text),
 ]);
 
@@ -151,17 +152,20 @@ static NETWORK: &[Key] = &[
     ),
 ];
 
-static DNS: &[Key] = &[key("nameservers", TEXTS), key("search", TEXTS)];
+static DNS: &[Key] = &[
+    key("nameservers", List(&Formatted(&ADDRESS))),
+    key("search", TEXTS),
+];
 
 static INTERFACE: &[Key] = &[
     key("match", Text),
     key("dhcp", Bool),
     key("dhcp_args", Text),
-    key("address", Text),
-    key("addresses", TEXTS),
+    key("address", Formatted(&CIDR)),
+    key("addresses", List(&Formatted(&CIDR))),
     key("ipv4ll", Bool),
-    key("gateway", Text),
-    key("gateway_ipv6", Text),
+    key("gateway", Formatted(&IPV4)),
+    key("gateway_ipv6", Formatted(&IPV6)),
     key("mtu", Integer(0, 65_535)),
     key("bridge", Text),
     key("bond", Text),
@@ -237,7 +241,7 @@ static REGISTRY_AUTH: &[Key] = &[
 ];
 
 static DEFAULTS: &[Key] = &[
-    key("hostname", Text),
+    key("hostname", Formatted(&HOST_NAME)),
     key("docker", Object(DOCKER)),
     key("network", Object(NETWORK)),
     key("system_docker_logs", Text),

@@ -26,9 +26,34 @@ pub fn to_value(node: &Node, schema: &'static Schema) -> Value {
             .collect(),
         (
             Data::Scalar { text, .. },
-            Schema::Text | Schema::Secret | Schema::Mode | Schema::OneOf(_) | Schema::Command,
+            Schema::Text
+            | Schema::Secret
+            | Schema::Formatted(_)
+            | Schema::OneOf(_)
+            | Schema::Command,
         ) => Value::String(text.clone()),
         _ => node.to_value(),
+    }
+}
+
+/// Takes empty texts out of closed maps, where they mean "not set": `rancher.state.dev=` undoes what a lower layer says.
+pub fn drop_empty(value: &mut Value, schema: &'static Schema) {
+    match (value, schema) {
+        (Value::Object(map), Schema::Object(_)) => {
+            map.retain(|_, inner| inner.as_str() != Some(""));
+            for (name, inner) in map.iter_mut() {
+                child(schema, name)
+                    .into_iter()
+                    .for_each(|schema| drop_empty(inner, schema));
+            }
+        }
+        (Value::Object(map), Schema::Map(item)) => {
+            map.values_mut().for_each(|inner| drop_empty(inner, item))
+        }
+        (Value::Array(items), Schema::List(item)) => {
+            items.iter_mut().for_each(|inner| drop_empty(inner, item))
+        }
+        _ => {}
     }
 }
 
