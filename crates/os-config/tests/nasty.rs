@@ -9,6 +9,12 @@ use std::time::{Duration, Instant};
 fn feed(bytes: &[u8]) {
     let begun = Instant::now();
     let problems = schema::check_text(bytes, "file");
+    assert!(
+        !problems
+            .iter()
+            .any(|problem| problem.what.contains("parser failed")),
+        "the scanner panicked"
+    );
     problems
         .iter()
         .for_each(|problem| drop(problem.to_string()));
