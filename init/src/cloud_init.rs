@@ -18,7 +18,7 @@ pub fn run(machine: &mut Machine) -> Result<(), Halted> {
     if before.rancher.cloud_init.datasources.is_empty() {
         log::debug("no datasources");
     } else {
-        let mut command = Command::new("/usr/bin/ros");
+        let mut command = Command::new("ros");
         command
             .args(["cloud-init-save", "--local"])
             .env_clear()

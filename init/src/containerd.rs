@@ -45,7 +45,7 @@ pub fn run(machine: &mut Machine) -> Result<(), Halted> {
     let config = format!("{RUN}/containerd.toml");
     std::fs::write(&config, CONFIG)?;
     let launch = Launch {
-        command: vec!["/usr/bin/containerd".into(), "--config".into(), config],
+        command: vec!["containerd".into(), "--config".into(), config],
         environment: vec![("PATH".into(), PATH.into())],
         output: Output::File(PathBuf::from("/run/log/containerd.log")),
         oom_score: -999,

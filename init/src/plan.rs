@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use os_config::Config;
 use os_config::types::State;
 
-/// Path for every program that PID 1 starts.
+/// Where every program that PID 1 starts is looked for: by name, as packages differ between bin and sbin.
 pub const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 /// Label of a state file system that we make.
 pub const STATE_LABEL: &str = "RANCHER_STATE";

@@ -13,7 +13,7 @@ pub fn run(machine: &mut Machine) -> Result<(), Halted> {
         .map(|groups| groups.of("service-manager"))
         .transpose()?;
     let launch = Launch {
-        command: vec!["/usr/bin/ros-sysinit".into()],
+        command: vec!["ros-sysinit".into()],
         environment: plan::environment(&machine.loaded.config),
         output: Output::Console,
         oom_score: -500,

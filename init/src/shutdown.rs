@@ -65,7 +65,7 @@ fn end_manager(machine: &mut Machine, daemons: &[(&'static str, u32)]) {
 }
 
 fn stop_containers(machine: &mut Machine, stop: Stop, limit: Duration) {
-    let mut command = Command::new("/usr/bin/ros");
+    let mut command = Command::new("ros");
     command
         .args(["service-manager", "stop-all"])
         .env_clear()

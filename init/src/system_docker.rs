@@ -96,7 +96,7 @@ pub fn launch(config: &Config) -> Launch {
         "--ip6tables=false",
         "--cgroup-parent=/system",
     ];
-    let mut command = vec!["/usr/bin/dockerd".to_owned()];
+    let mut command = vec!["dockerd".to_owned()];
     command.extend(ours.map(str::to_owned));
     command.extend(docker_args(&block));
     let mut environment = plan::environment(config);
@@ -183,7 +183,7 @@ mod tests {
     #[test]
     fn the_call_with_the_shipped_defaults() {
         let launch = launch(&shipped());
-        let expected = "/usr/bin/dockerd --containerd-namespace=system --containerd-plugins-namespace=plugins.system \
+        let expected = "dockerd --containerd-namespace=system --containerd-plugins-namespace=plugins.system \
             --iptables=false --ip6tables=false --cgroup-parent=/system --bridge=none \
             --config-file=/run/ros/system-docker.json --containerd=/run/containerd/containerd.sock \
             --exec-root=/var/run/system-docker --group=root --data-root=/var/lib/system-docker \

@@ -79,7 +79,7 @@ fn load_driver(fstype: &str) {
 
 /// Repairs what can be repaired without a human; says what could not.
 fn check(machine: &mut Machine, device: &Path) {
-    let mut command = Command::new("/usr/sbin/e2fsck");
+    let mut command = Command::new("e2fsck");
     command
         .arg("-p")
         .arg(device)

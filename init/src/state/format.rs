@@ -75,7 +75,7 @@ pub fn make(
     let output = "/run/ros/mkfs.log";
     let file = File::create(output).map_err(|error| fail(error.to_string()))?;
     let errors = file.try_clone().map_err(|error| fail(error.to_string()))?;
-    let mut command = Command::new("/usr/sbin/mkfs.ext4");
+    let mut command = Command::new("mkfs.ext4");
     command
         .args(["-q", "-F", "-L", label])
         .arg(device)
