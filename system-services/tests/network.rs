@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use nix::sched::{CloneFlags, setns, unshare};
 use os_config::Config;
 use os_config::types::Interface;
-use system_services::network::{Paths, serve};
+use system_services::network::{Paths, reload, serve};
 use tokio::sync::oneshot;
 
 static NUMBER: AtomicU32 = AtomicU32::new(0);
@@ -119,10 +119,15 @@ struct Service {
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
     folder: PathBuf,
+    paths: Paths,
 }
 
 impl Service {
     fn start(world: &World, config: Config) -> Self {
+        Self::start_with(world, Arc::new(Mutex::new(config)))
+    }
+
+    fn start_with(world: &World, config: Arc<Mutex<Config>>) -> Self {
         let folder = world.folder.path().to_path_buf();
         let paths = Paths {
             folder: folder.join("network"),
@@ -135,6 +140,7 @@ impl Service {
         fs::remove_file(folder.join("network-done")).ok();
         let space = fs::File::open(format!("/run/netns/{}", world.machine)).unwrap();
         let (stop, stopped) = oneshot::channel();
+        let kept = paths.clone();
         let thread = std::thread::spawn(move || {
             // Of this thread only, and of the programs it starts.
             setns(&space, CloneFlags::CLONE_NEWNET).unwrap();
@@ -152,13 +158,14 @@ impl Service {
                 stopped.await.ok();
             };
             runtime
-                .block_on(serve(&paths, || config.clone(), stop))
+                .block_on(serve(&paths, || config.lock().unwrap().clone(), stop))
                 .unwrap();
         });
         Self {
             stop: Some(stop),
             thread: Some(thread),
             folder,
+            paths: kept,
         }
     }
 
@@ -383,6 +390,40 @@ fn a_restart_with_another_configuration_leaves_nothing_behind() {
     let routes = world.machine(&["route", "show", "default"]);
     assert_eq!(routes.lines().count(), 1, "{routes}");
     assert!(routes.contains("via 10.78.0.254"), "{routes}");
+}
+
+#[test]
+#[ignore = "needs root, ip, dnsmasq and dhcpcd"]
+fn a_changed_configuration_is_taken_up_when_told() {
+    let world = World::new();
+    world.plug("eth0", "52:54:00:77:06:01");
+    let settings = Arc::new(Mutex::new(config(vec![(
+        "eth0",
+        fixed("10.78.0.5/24", None),
+    )])));
+    let service = Service::start_with(&world, Arc::clone(&settings));
+    until(
+        "network-done",
+        || service.is_done().to_string(),
+        |seen| seen == "true",
+    );
+    {
+        let mut settings = settings.lock().unwrap();
+        *settings = config(vec![("eth0", fixed("10.78.0.9/24", None))]);
+        settings.hostname = Some("renamed".into());
+    }
+    reload(&service.paths).unwrap();
+    let addresses = until(
+        "the new address",
+        || world.machine(&["-4", "-o", "addr", "show", "dev", "eth0"]),
+        |seen| seen.contains("10.78.0.9/24"),
+    );
+    assert!(!addresses.contains("10.78.0.5"), "{addresses}");
+    until(
+        "hosts",
+        || service.file("hosts"),
+        |text| text.contains("renamed"),
+    );
 }
 
 #[test]

@@ -24,6 +24,7 @@ use serde_json::Value;
 
 use self::source::Source;
 use crate::log::{Chain, Log};
+use crate::network;
 
 const LOG: Log = Log::of("cloud-init");
 /// Which source was used in this boot.
@@ -108,6 +109,10 @@ pub fn save(reach: Reach) -> Result<(), Error> {
         Reach::Local => save_local(&loaded),
         Reach::Network => {
             let saved = save_network(&loaded);
+            // Host name and network may have come with it.
+            if let Err(error) = network::reload(&network::Paths::default()) {
+                LOG.warn(format_args!("netconf is not told: {error}"));
+            }
             fs::write(DONE, "").map_err(|error| Error::Stamp(DONE, error))?;
             saved
         }

@@ -5,7 +5,7 @@
 use std::fs;
 use std::io;
 
-use os_config::store::{Error, Place, write_conf, write_metadata};
+use os_config::store::{Error, Place, read_metadata, write_conf, write_metadata};
 use os_config::userdata::{self, UserData, classify};
 
 use super::{Found, network_config};
@@ -34,6 +34,9 @@ pub fn save(place: &Place, found: Found) -> Result<(), Error> {
         network.as_ref().map(String::as_bytes),
         0o600,
     )?;
+    if read_metadata(place) == found.metadata {
+        return Ok(());
+    }
     write_metadata(place, &found.metadata)
 }
 
@@ -59,17 +62,17 @@ fn sort_out(user_data: &[u8]) -> (Option<Vec<u8>>, Option<Vec<u8>>) {
 }
 
 fn put(place: &Place, name: &str, content: Option<&[u8]>, mode: u32) -> Result<(), Error> {
+    let path = place.conf().join(name);
     match content {
+        // A full disk is no trouble when nothing has changed.
+        Some(content) if fs::read(&path).is_ok_and(|old| old == content) => Ok(()),
         Some(content) => write_conf(place, name, content, mode),
-        None => {
-            let path = place.conf().join(name);
-            match fs::remove_file(&path) {
-                Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                    Err(Error::Write { path, source })
-                }
-                _ => Ok(()),
+        None => match fs::remove_file(&path) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                Err(Error::Write { path, source })
             }
-        }
+            _ => Ok(()),
+        },
     }
 }
 
@@ -77,7 +80,6 @@ fn put(place: &Place, name: &str, content: Option<&[u8]>, mode: u32) -> Result<(
 mod tests {
     use super::*;
     use os_config::Metadata;
-    use os_config::store::read_metadata;
     use std::os::unix::fs::PermissionsExt;
     use std::path::Path;
 
@@ -106,7 +108,7 @@ mod tests {
         let conf = place.conf();
         assert_eq!(mode(&conf), 0o700);
         assert_eq!(mode(&conf.join(BOOT)), 0o600);
-        assert_eq!(mode(&conf.join("metadata")), 0o600);
+        assert_eq!(mode(&conf.join("metadata")), 0o600, "metadata");
         let network = fs::read_to_string(conf.join(NETWORK)).unwrap();
         assert!(network.contains("eth0"), "{network}");
         assert_eq!(read_metadata(&place).hostname, "meta");

@@ -14,7 +14,7 @@ mod plan;
 mod plan_tests;
 
 use std::collections::BTreeSet;
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -38,6 +38,9 @@ const LOG: Log = Log::of("netconf");
 const GLANCE: Duration = Duration::from_millis(200);
 /// Several events come together: the plan waits this long for the others.
 const GATHER: Duration = Duration::from_millis(20);
+
+/// Written to the wake-up pipe by whoever changed the configuration; the DHCP hook writes link names.
+const RELOAD: &str = "/reload";
 
 /// Where files are; other in tests.
 #[derive(Debug, Clone)]
@@ -93,6 +96,23 @@ pub fn run() -> Result<(), Error> {
     })
 }
 
+/// Has the running service, if there is one, read the configuration again.
+///
+/// # Errors
+/// When it runs and cannot be told.
+pub fn reload(paths: &Paths) -> io::Result<()> {
+    let path = paths.folder.join("wake");
+    if !path.exists() {
+        return Ok(());
+    }
+    // Opened for reading too, so that it does not wait when nobody listens.
+    let mut pipe = std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(path)?;
+    writeln!(pipe, "{RELOAD}")
+}
+
 /// The service itself, with its files under `paths` and the configuration that `load` reads, until `stop`.
 ///
 /// # Errors
@@ -122,7 +142,11 @@ pub async fn serve(
             () = &mut stop => break,
             _ = reload.recv() => netconf.reload(load()),
             _ = children.recv() => {}
-            _ = wake.read(&mut bytes) => {}
+            Ok(read) = wake.read(&mut bytes) => {
+                if String::from_utf8_lossy(&bytes[..read]).lines().any(|line| line == RELOAD) {
+                    netconf.reload(load());
+                }
+            }
             Some(_) = links.next() => {
                 tokio::time::sleep(GATHER).await;
                 while let Some(Some(_)) = futures_util::FutureExt::now_or_never(links.next()) {}
@@ -163,6 +187,7 @@ struct Netconf {
     dhcp: Dhcp,
     started: Instant,
     done: bool,
+    host_name: String,
 }
 
 impl Netconf {
@@ -178,6 +203,7 @@ impl Netconf {
             known: BTreeSet::new(),
             started: Instant::now(),
             done: false,
+            host_name: String::new(),
         })
     }
 
@@ -254,7 +280,7 @@ impl Netconf {
         }
     }
 
-    fn write_names(&self) {
+    fn write_names(&mut self) {
         let leases = self.dhcp.leases();
         let write = |name: &str, text: &str| {
             let path = self.paths.etc.join(name);
@@ -266,7 +292,11 @@ impl Netconf {
         let host_name = names::host_name(&self.config, &leases);
         let old = std::fs::read_to_string(self.paths.etc.join("hosts")).unwrap_or_default();
         write("hosts", &names::hosts(&old, host_name));
-        set_host_name(host_name);
+        // Once for each name: one that the user gives by hand stays until ours changes.
+        if self.host_name != host_name {
+            set_host_name(host_name);
+            self.host_name = host_name.to_owned();
+        }
     }
 }
 
