@@ -77,16 +77,26 @@ pub fn run(machine: &mut Machine) -> Result<(), Halted> {
     }
     prepare(state)?;
     for (name, _) in BOUND {
-        mount::bind(state.join(name), Path::new("/").join(name))?;
+        bind_apart(&state.join(name), &Path::new("/").join(name))?;
     }
     // The user's daemon finds its data root under Docker's own name; 1.4 of RancherOS moved it.
-    mount::bind("/var/lib/user-docker", "/var/lib/docker")?;
+    bind_apart(
+        Path::new("/var/lib/user-docker"),
+        Path::new("/var/lib/docker"),
+    )?;
     if let Some(state) = &machine.implied_state {
         machine_disk::remember(state);
     }
     // What the state file system says counts from here on.
     configuration::read(machine);
     Ok(())
+}
+
+/// A bind mount joins the peers of its source: every container's root would be mounted at both places. So it gets peers of its own.
+fn bind_apart(source: &Path, target: &Path) -> Result<(), mount::Error> {
+    mount::bind(source, target)?;
+    mount::make_private_recursively(target)?;
+    mount::share_recursively(target)
 }
 
 fn prepare(state: &Path) -> Result<(), Error> {

@@ -74,9 +74,7 @@ const MOUNTS: [Entry; 9] = [
 
 /// Mounts the table, the overlay of `/etc` and what belongs to them.
 pub fn run(_machine: &mut Machine) -> Result<(), Halted> {
-    for entry in &MOUNTS {
-        mount_entry(entry)?;
-    }
+    without_module_helper(|| MOUNTS.iter().try_for_each(mount_entry))?;
     for directory in [
         RUN,
         "/run/ros/etc/upper",
@@ -101,6 +99,18 @@ pub fn run(_machine: &mut Machine) -> Result<(), Halted> {
     // Containers are many and each holds files open; the default of 1024 is a limit for one shell.
     kernel::process::set_open_files_limit(1_000_000)?;
     Ok(())
+}
+
+/// Mounting bpf makes the kernel ask modprobe for a module that we do not have, which takes longer than all the rest of this phase.
+fn without_module_helper<T>(action: impl FnOnce() -> T) -> T {
+    const HELPER: &str = "kernel.modprobe";
+    let before = std::fs::read_to_string("/proc/sys/kernel/modprobe").unwrap_or_default();
+    kernel::sysctl::set(HELPER, "\n").ok();
+    let result = action();
+    if let Err(error) = kernel::sysctl::set(HELPER, before.trim_end()) {
+        log::warn(&chain(&error));
+    }
+    result
 }
 
 fn mount_entry(entry: &Entry) -> Result<(), mount::Error> {
