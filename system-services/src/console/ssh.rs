@@ -13,7 +13,7 @@ use crate::files::{make_directory, write_atomically};
 
 /// Host keys live here.
 pub const KEY_FOLDER: &str = "/var/lib/rancher/conf/ssh";
-const TEMPLATE: &str = "/usr/share/ros/console/sshd_config";
+const TEMPLATE: &str = "/usr/lib/ros/sshd_config";
 const CONFIG: &str = "/etc/ssh/sshd_config";
 
 /// Key types, and whether one is made when missing.
@@ -183,7 +183,7 @@ mod tests {
     use os_config::types::Secret;
     use std::os::unix::fs::MetadataExt;
 
-    const SHIPPED: &str = include_str!("../../console/root/usr/share/ros/console/sshd_config");
+    const SHIPPED: &str = include_str!("../../console/root/usr/lib/ros/sshd_config");
 
     #[test]
     fn the_template_is_filled() {
