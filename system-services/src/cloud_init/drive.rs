@@ -14,6 +14,8 @@ const LOG: Log = Log::of("cloud-init");
 const FOLDER: &str = "/run/ros/cloud-init";
 const TAGS: &str = "/sys/bus/virtio/drivers/9pnet_virtio";
 const ATA: &str = "/sys/class/ata_device";
+/// Its `state` is `recovery` while error handling, which does the first look at the ports, is at work.
+const HOSTS: &str = "/sys/class/scsi_host";
 
 /// Why a drive cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -162,7 +164,19 @@ fn shares(folder: &Path) -> Vec<String> {
 /// True while the kernel still looks for disks and CDs: it does not wait for SATA and IDE before it starts init.
 #[must_use]
 pub fn more_may_come() -> bool {
-    unknown(Path::new(ATA))
+    // A port without a drive stays unknown for ever; its host tells that the look at it is over.
+    unknown(Path::new(ATA)) && probing(Path::new(HOSTS))
+}
+
+fn probing(folder: &Path) -> bool {
+    fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .any(|entry| {
+            fs::read_to_string(entry.path().join("state"))
+                .is_ok_and(|state| state.trim() != "running")
+        })
 }
 
 fn unknown(folder: &Path) -> bool {
