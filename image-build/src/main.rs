@@ -11,9 +11,11 @@ mod hash;
 mod images;
 mod initrd;
 mod iptables;
+mod iso;
 mod kconfig;
 mod kernel;
 mod layers;
+mod menu;
 mod osconfig;
 mod packages;
 mod resolve;
@@ -71,6 +73,8 @@ enum Step {
     Root,
     /// Build build/vmlinuz and build/initrd.
     Initrd,
+    /// Build build/ros.iso (and what it needs).
+    Iso,
     /// Print the layers and how many files of which size they hold.
     List,
     /// Remove build/ (and with --cache what the cache holds).
@@ -117,10 +121,8 @@ fn go(arguments: &Arguments) -> Result<()> {
         Step::Programs => programs(&context).map(drop),
         Step::Root => build_root(&context, &apt).map(drop),
         Step::List => build_root(&context, &apt).and_then(|built| list(&built.root)),
-        Step::Initrd | Step::All => {
-            let built = build_root(&context, &apt)?;
-            initrd::build(&context, &built.programs["init"], &built.root).map(drop)
-        }
+        Step::Initrd => boot_files(&context, &apt).map(drop),
+        Step::Iso | Step::All => boot_files(&context, &apt).and_then(|files| iso(&context, &files)),
         Step::Clean { .. } => Ok(()),
     }
 }
@@ -143,10 +145,41 @@ fn build_root(context: &Context, apt: &Apt) -> Result<Built> {
     let parts = Parts {
         built,
         modules: kernel.dir.join("modules"),
-        version: format!("v{}", env!("CARGO_PKG_VERSION")),
+        version: version(),
     };
     let root = root::build(context, &packages, &parts)?;
     Ok(Built { root, programs })
+}
+
+/// What a boot loader loads.
+struct BootFiles {
+    built: Built,
+    small_initrd: PathBuf,
+}
+
+fn boot_files(context: &Context, apt: &Apt) -> Result<BootFiles> {
+    let built = build_root(context, apt)?;
+    let small_initrd = initrd::build(context, &built.programs["init"], &built.root)?;
+    Ok(BootFiles {
+        built,
+        small_initrd,
+    })
+}
+
+fn iso(context: &Context, files: &BootFiles) -> Result<()> {
+    let root = &files.built.root;
+    let medium = iso::Medium {
+        kernel: &context.build.join("vmlinuz"),
+        initrd: &files.small_initrd,
+        squashfs: &root.squashfs,
+        image_id: &root.image_id,
+        version: &version(),
+    };
+    iso::build(context, &medium).map(drop)
+}
+
+fn version() -> String {
+    format!("v{}", env!("CARGO_PKG_VERSION"))
 }
 
 fn kernel_image(context: &Context, apt: &Apt) -> Result<Kernel> {
