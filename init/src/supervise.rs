@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -15,6 +15,9 @@ use crate::outcome::Outcome;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// How often logs are looked at, and how long they may get: nothing rotates them while their daemon runs.
+const LOG_PAUSE: Duration = Duration::from_secs(10 * 60);
+const LOG_LIMIT: u64 = 4 << 20;
 /// A daemon that ran this long is taken as healthy: its next end counts as the first.
 const HEALTHY: Duration = Duration::from_secs(60);
 
@@ -133,6 +136,17 @@ impl Supervisor {
         ));
     }
 
+    /// Cuts logs that have become too long; what they said last is kept beside them.
+    fn trim_logs(&self) {
+        for daemon in &self.daemons {
+            if let Output::File(path) = &daemon.launch.output
+                && let Err(error) = trim(path, LOG_LIMIT)
+            {
+                log::debug(&format!("{}: {error}", path.display()));
+            }
+        }
+    }
+
     /// Forgets all daemons, so that none is started again; gives the processes that still run, last started first.
     pub fn release(&mut self) -> Vec<(&'static str, u32)> {
         let running = self
@@ -152,6 +166,18 @@ fn pause(failures: u32) -> Duration {
     FIRST_PAUSE
         .saturating_mul(1 << doublings)
         .min(LONGEST_PAUSE)
+}
+
+/// The daemon appends to the file and goes on at its new end.
+fn trim(path: &Path, limit: u64) -> io::Result<()> {
+    let file = OpenOptions::new().write(true).open(path)?;
+    if file.metadata()?.len() > limit {
+        // Without room for a copy (a full disk) the log is cut all the same: that makes room.
+        let copied = std::fs::copy(path, path.with_extension("log.1"));
+        file.set_len(0)?;
+        copied?;
+    }
+    Ok(())
 }
 
 fn spawn(launch: &Launch, group: Option<&Group>) -> io::Result<u32> {
@@ -188,17 +214,23 @@ fn output_file(output: &Output) -> Option<File> {
 
 /// Stays here as long as the machine runs.
 pub fn run(machine: &mut Machine) -> Outcome {
+    let mut next_look = Instant::now();
     loop {
         if let Some(stop) = machine.stop {
             return Outcome::Stop(stop);
         }
-        machine.wait(&[], None);
+        if Instant::now() >= next_look {
+            machine.supervisor.trim_logs();
+            next_look = Instant::now() + LOG_PAUSE;
+        }
+        machine.wait(&[], Some(next_look));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Write;
 
     fn launch(command: &[&str]) -> Launch {
         let command = command.iter().map(|word| (*word).to_owned()).collect();
@@ -233,6 +265,27 @@ mod tests {
         assert_eq!(
             supervisor.next_start(),
             Some(start + Duration::from_millis(60_100))
+        );
+    }
+
+    #[test]
+    fn a_long_log_is_cut_and_its_daemon_goes_on_at_the_start() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("daemon.log");
+        let mut daemon = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&path)
+            .unwrap();
+        daemon.write_all(b"0123456789").unwrap();
+        trim(&path, 10).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "0123456789");
+        trim(&path, 9).unwrap();
+        daemon.write_all(b"next").unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "next");
+        assert_eq!(
+            std::fs::read_to_string(directory.path().join("daemon.log.1")).unwrap(),
+            "0123456789"
         );
     }
 

@@ -10,11 +10,10 @@ use crate::machine::Machine;
 use crate::outcome::Halted;
 use crate::record::{self, RUN};
 use crate::supervise::{Launch, Output};
-use crate::{containerd, log, plan};
+use crate::{containerd, plan};
 
 /// Its data root.
 pub const DATA_ROOT: &str = "/var/lib/system-docker";
-const LOG_LIMIT: u64 = 10 << 20;
 
 /// Starts it, or starts it anew when its settings have changed.
 pub fn run(machine: &mut Machine) -> Result<(), Halted> {
@@ -24,9 +23,6 @@ pub fn run(machine: &mut Machine) -> Result<(), Halted> {
         &daemon_json(&config.rancher.system_docker),
     )?;
     let launch = launch(config);
-    if let Output::File(path) = &launch.output {
-        prepare_log(path);
-    }
     let group = machine
         .groups
         .as_ref()
@@ -36,15 +32,6 @@ pub fn run(machine: &mut Machine) -> Result<(), Halted> {
         .supervisor
         .keep_running("system-docker", launch, group);
     Ok(())
-}
-
-/// Keeps the log of a daemon that is never restarted from filling the disk: one old file, at most.
-fn prepare_log(path: &Path) {
-    if std::fs::metadata(path).is_ok_and(|metadata| metadata.len() > LOG_LIMIT)
-        && let Err(error) = std::fs::rename(path, path.with_extension("log.1"))
-    {
-        log::warn(&format!("cannot rotate {}: {error}", path.display()));
-    }
 }
 
 /// Settings that Docker takes from a file only, or that a SIGHUP should be able to re-read.
