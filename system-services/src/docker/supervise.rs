@@ -39,7 +39,8 @@ pub fn run() -> Result<(), Error> {
         .enable_all()
         .build()
         .map_err(setup("start"))?;
-    runtime.block_on(Supervisor::new(&config)?.run())
+    // In the runtime: signals are listened to from the first moment.
+    runtime.block_on(async { Supervisor::new(&config)?.run().await })
 }
 
 /// What the daemon needs from its surroundings. Failures are logged: the daemon itself says more when it minds.
