@@ -76,9 +76,22 @@ pub fn run(program: Program) -> Outcome {
         Program::ConsoleInit {} => console::run()?,
         Program::UdevInit {} => udev::run()?,
         Program::UdevSettle {} => udev::settle()?,
-        Program::Entrypoint { command } => entrypoint::run(&command)?,
+        Program::Entrypoint { command } => return enter(&command),
         Program::Respawn { file } => respawn::run(&file)?,
         Program::Autologin { who } => console::autologin(&who)?,
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `ros entrypoint`: a command that is `ros` itself goes on in this process, which saves a start of this large program.
+fn enter(command: &[OsString]) -> Outcome {
+    entrypoint::write_own_files();
+    if command.first().is_some_and(|program| program == "ros") {
+        return match crate::cli::parse(command) {
+            Ok(command) => crate::cli::run(command),
+            Err(error) => Ok(crate::cli::usage_error(&error)),
+        };
+    }
+    entrypoint::become_command(command)?;
     Ok(ExitCode::SUCCESS)
 }

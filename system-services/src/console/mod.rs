@@ -19,7 +19,7 @@ use std::io;
 use std::os::unix::fs::{chown, symlink};
 use std::path::Path;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kernel::signals::Signals;
 use os_config::Problem;
@@ -30,7 +30,7 @@ pub use self::login::autologin;
 
 use self::accounts::{Accounts, Password, User};
 use self::hooks::Runner;
-use self::terminals::{Autologin, Choice};
+use self::terminals::{Autologin, Choice, Programs};
 use crate::files;
 use crate::log::{Chain, Log};
 use crate::respawn::{self, Respawn};
@@ -42,7 +42,11 @@ pub const PATIENCE: Duration = Duration::from_secs(10);
 /// After this the user's Docker starts although a hook still runs.
 pub const HOOK_LIMIT: Duration = Duration::from_secs(300);
 
+/// Longest wait of tty2 to tty6 for Docker.
+const LATER: Duration = Duration::from_secs(20);
+
 const DONE: &str = "/run/console-done";
+const DOCKER_DONE: &str = "/run/docker-done";
 const RESPAWN_LIST: &str = "/etc/respawn.conf";
 const RESPAWN_FOLDER: &str = "/etc/respawn.conf.d";
 const PROBLEMS: &str = "/run/ros/problems.json";
@@ -98,11 +102,11 @@ pub fn run() -> Result<(), Error> {
 }
 
 /// Starts the logins when the hooks are through or [`PATIENCE`] is over, and releases Docker at the latest after [`HOOK_LIMIT`].
-fn offer_logins(respawn: &Respawn, programs: Vec<String>, told: &Receiver<Milestone>) {
+fn offer_logins(respawn: &Respawn, programs: Programs, told: &Receiver<Milestone>) {
     let mut released = false;
-    let deadline = std::time::Instant::now() + PATIENCE;
+    let deadline = Instant::now() + PATIENCE;
     let finished = loop {
-        let left = deadline.saturating_duration_since(std::time::Instant::now());
+        let left = deadline.saturating_duration_since(Instant::now());
         match told.recv_timeout(left) {
             Ok(Milestone::Released) => released = true,
             Ok(Milestone::Finished) | Err(RecvTimeoutError::Disconnected) => break true,
@@ -112,8 +116,20 @@ fn offer_logins(respawn: &Respawn, programs: Vec<String>, told: &Receiver<Milest
     if !finished {
         LOG.info("hooks still run; logins are open");
     }
-    for program in programs {
+    for program in programs.first {
         respawn.keep(program);
+    }
+    let later = respawn.clone();
+    let spawned = std::thread::Builder::new()
+        .name("later-logins".into())
+        .spawn(move || {
+            wait_for_docker();
+            for program in programs.later {
+                later.keep(program);
+            }
+        });
+    if let Err(error) = spawned {
+        LOG.error(format_args!("no logins on further terminals: {error}"));
     }
     if !released && !finished && told.recv_timeout(HOOK_LIMIT).is_err() {
         LOG.warn(format_args!(
@@ -121,6 +137,14 @@ fn offer_logins(respawn: &Respawn, programs: Vec<String>, told: &Receiver<Milest
             HOOK_LIMIT.as_secs()
         ));
         write_done();
+    }
+}
+
+/// The user's Docker is what people wait for; what nobody waits for leaves it the processor for a while.
+fn wait_for_docker() {
+    let deadline = Instant::now() + LATER;
+    while !Path::new(DOCKER_DONE).exists() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(250));
     }
 }
 
@@ -320,7 +344,7 @@ fn interfaces() -> Vec<String> {
 }
 
 /// The list of programs to keep: ours, and those of `/etc/respawn.conf.d`. It is written down for whoever looks.
-fn programs(loaded: &Loaded) -> Vec<String> {
+fn programs(loaded: &Loaded) -> Programs {
     let autologin = if loaded.config.disabled("autologin") {
         Autologin::Disabled
     } else {
@@ -331,7 +355,7 @@ fn programs(loaded: &Loaded) -> Vec<String> {
         ssh: &loaded.config.rancher.ssh,
         autologin,
     };
-    let mut list = terminals::programs(choice, terminals::exists);
+    let mut programs = terminals::programs(choice, terminals::exists);
     let mut files: Vec<_> = fs::read_dir(RESPAWN_FOLDER)
         .into_iter()
         .flatten()
@@ -340,15 +364,14 @@ fn programs(loaded: &Loaded) -> Vec<String> {
         .collect();
     files.sort();
     for file in files {
-        list.extend(respawn::parse(
-            &fs::read_to_string(file).unwrap_or_default(),
-        ));
+        let more = fs::read_to_string(file).unwrap_or_default();
+        programs.first.extend(respawn::parse(&more));
     }
     attempt(
         RESPAWN_LIST,
-        fs::write(RESPAWN_LIST, list.join("\n") + "\n"),
+        fs::write(RESPAWN_LIST, programs.all().join("\n") + "\n"),
     );
-    list
+    programs
 }
 
 /// Kernel messages stay off the consoles that people type on, except those that say that it dies.

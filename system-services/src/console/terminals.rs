@@ -29,19 +29,47 @@ pub enum Autologin {
 
 const VIRTUAL: [&str; 6] = ["tty1", "tty2", "tty3", "tty4", "tty5", "tty6"];
 
-/// The commands to keep running, the most wanted first.
+/// The commands to keep running.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Programs {
+    /// Wanted at once.
+    pub first: Vec<String>,
+    /// Nobody looks at these first: tty2 to tty6 wait until Docker has had the processor.
+    pub later: Vec<String>,
+}
+
+impl Programs {
+    /// All of them.
+    #[must_use]
+    pub fn all(&self) -> Vec<&str> {
+        self.first
+            .iter()
+            .chain(&self.later)
+            .map(String::as_str)
+            .collect()
+    }
+}
+
+/// The commands to keep running.
 #[must_use]
-pub fn programs(choice: Choice<'_>, exists: impl Fn(&str) -> bool) -> Vec<String> {
-    let mut list = Vec::new();
+pub fn programs(choice: Choice<'_>, exists: impl Fn(&str) -> bool) -> Programs {
+    let mut programs = Programs::default();
     if choice.ssh.daemon {
-        list.push("/usr/sbin/sshd -D".to_owned());
+        programs.first.push("/usr/sbin/sshd -D".to_owned());
     }
     for terminal in terminals(choice.cmdline) {
-        if exists(&terminal) {
-            list.push(getty(choice, &terminal));
+        if !exists(&terminal) {
+            continue;
         }
+        let asked = choice.cmdline.autologin.contains(&terminal);
+        let place = if is_serial(&terminal) || terminal == VIRTUAL[0] || asked {
+            &mut programs.first
+        } else {
+            &mut programs.later
+        };
+        place.push(getty(choice, &terminal));
     }
-    list
+    programs
 }
 
 /// Serial consoles that `console=` names, then tty1 to tty6.
@@ -98,7 +126,7 @@ pub fn exists(terminal: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn list(cmdline: &Cmdline, autologin: Autologin) -> Vec<String> {
+    fn list(cmdline: &Cmdline, autologin: Autologin) -> Programs {
         let ssh = Ssh::default();
         let choice = Choice {
             cmdline,
@@ -117,16 +145,17 @@ mod tests {
         };
         let found = list(&cmdline, Autologin::Asked);
         assert_eq!(
-            found[..3],
+            found.first,
             [
                 "/usr/sbin/sshd -D",
                 "/sbin/agetty --noclear -n -l /usr/bin/autologin -o rancher:ttyS0 --keep-baud 115200,57600,38400,9600 ttyS0 vt220",
                 "/sbin/agetty --noclear -n -l /usr/bin/autologin -o rancher:tty1 tty1 linux",
             ]
         );
-        assert_eq!(found.len(), 7);
-        assert!(!found.iter().any(|line| line.contains("tty3")));
-        assert!(!found.iter().any(|line| line.contains("ttyS1")));
+        assert_eq!(found.later.len(), 4);
+        let all = found.all();
+        assert!(!all.iter().any(|line| line.contains("tty3")));
+        assert!(!all.iter().any(|line| line.contains("ttyS1")));
     }
 
     #[test]
@@ -136,7 +165,7 @@ mod tests {
             ..Cmdline::default()
         };
         let found = list(&cmdline, Autologin::Disabled);
-        assert!(found.contains(&"/sbin/agetty --noclear tty1 linux".to_owned()));
+        assert!(found.all().contains(&"/sbin/agetty --noclear tty1 linux"));
     }
 
     #[test]
