@@ -2,6 +2,13 @@
 //!
 //! Needs root, `ip`, `dnsmasq` and `dhcpcd`: `cargo test -p system-services --test network -- --ignored`.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "helpers of tests; clippy knows only functions marked #[test]"
+)]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
