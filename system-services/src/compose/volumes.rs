@@ -39,7 +39,7 @@ impl Volume {
 
     /// As taken over from a template: what would belong to the template's container becomes a named volume, so that it is one volume
     /// for all who take it and outlives them.
-    fn from_template(&self, template: &str, read_only: bool) -> Self {
+    fn taken_from(&self, template: &str, read_only: bool) -> Self {
         let mut copy = self.clone();
         copy.source
             .get_or_insert_with(|| format!("{template}{}", self.target.replace('/', "-")));
@@ -95,7 +95,7 @@ pub(super) fn inherit(
 ) {
     for volume in inherited {
         if !own.iter().any(|mine| mine.target == volume.target) {
-            own.push(volume.from_template(template, read_only));
+            own.push(volume.taken_from(template, read_only));
         }
     }
 }

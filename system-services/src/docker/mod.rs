@@ -46,8 +46,15 @@ pub enum Error {
         source: std::io::Error,
     },
     /// The daemon does not stay up.
-    #[error("dockerd ended {0} times before it answered: see /var/log/docker.log")]
-    DoesNotStart(u32),
+    #[error(
+        "dockerd ended {attempts} times before it answered, see /var/log/docker.log: {last_line}"
+    )]
+    DoesNotStart {
+        /// How often it was started.
+        attempts: u32,
+        /// End of its log.
+        last_line: String,
+    },
     /// `wait-for-docker` gave up.
     #[error("Failed to connect to Docker")]
     NoAnswer,

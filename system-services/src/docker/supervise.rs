@@ -1,11 +1,13 @@
 //! `ros docker-init`: prepares, runs the user's dockerd, says when it answers, and starts it again when it dies.
 
 use std::fs::{File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use os_config::Config;
@@ -56,12 +58,8 @@ fn prepare(config: &Config) {
         rustix::mount::MountPropagationFlags::SHARED | rustix::mount::MountPropagationFlags::REC,
     );
     note("share the mounts", shared.map_err(Into::into));
-    let files = nix::sys::resource::setrlimit(
-        nix::sys::resource::Resource::RLIMIT_NOFILE,
-        OPEN_FILES,
-        OPEN_FILES,
-    );
-    note("raise the limit of open files", files.map_err(Into::into));
+    // Where the hard limit may not be raised the daemon lives with what it has.
+    setrlimit(Resource::RLIMIT_NOFILE, OPEN_FILES, OPEN_FILES).ok();
     note(
         "write the certificates below /etc/docker/tls",
         tls::write(&config.rancher.docker),
@@ -124,7 +122,10 @@ impl Supervisor {
                 Ended::ByItself { answered: false } => failures += 1,
             }
             if failures >= ATTEMPTS {
-                return Err(Error::DoesNotStart(failures));
+                return Err(Error::DoesNotStart {
+                    attempts: failures,
+                    last_line: last_line(Path::new(DAEMON_LOG)),
+                });
             }
             tokio::time::sleep(FIRST_PAUSE * (1 << failures)).await;
         }
@@ -231,6 +232,24 @@ fn open_log() -> std::io::Result<File> {
         .create(true)
         .mode(0o640)
         .open(DAEMON_LOG)
+}
+
+/// What the daemon said last: why it ended.
+fn last_line(log: &Path) -> String {
+    const TAIL: u64 = 4096;
+    let read = || -> std::io::Result<String> {
+        let mut file = File::open(log)?;
+        let length = file.metadata()?.len();
+        file.seek(SeekFrom::Start(length.saturating_sub(TAIL)))?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    };
+    let text = read().unwrap_or_default();
+    text.lines()
+        .rfind(|line| !line.trim().is_empty())
+        .unwrap_or_default()
+        .to_owned()
 }
 
 /// `rancher.docker.environment`, and the network's proxies where it does not name them.

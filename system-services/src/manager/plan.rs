@@ -78,7 +78,9 @@ impl Plan {
     /// Every service has come as far as it can without further attempts.
     #[must_use]
     pub fn is_up(&self) -> bool {
+        // Without any service there is no plan at all: the machine goes down.
         self.steps.is_empty()
+            && !self.standing.is_empty()
             && self
                 .standing
                 .iter()
