@@ -128,8 +128,8 @@ impl<'a> Apt<'a> {
             .args(["showsrc", "--only-source", name])
             .output()?;
         let text = String::from_utf8_lossy(&out).into_owned();
-        let versions = text.lines().filter_map(|l| l.strip_prefix("Version: "));
-        versions.last().map(str::to_owned).ok_or_else(|| {
+        let mut versions = text.lines().filter_map(|l| l.strip_prefix("Version: "));
+        versions.next_back().map(str::to_owned).ok_or_else(|| {
             missing(
                 format!(
                     "no source package {name} in {}",

@@ -12,9 +12,7 @@ const LINK: u32 = 0o120_000;
 
 /// Writes `tree`; every time stamp is `epoch`. The length is a multiple of four, so that archives can follow one another.
 pub fn write(tree: &Tree, epoch: u64, out: &mut dyn Write) -> Result<()> {
-    let mut number = 0;
-    for (path, node) in tree.iter() {
-        number += 1;
+    for (number, (path, node)) in (1..).zip(tree.iter()) {
         let failed = file("write cpio entry", Path::new(path));
         let result = match &node.kind {
             Kind::Dir => entry(

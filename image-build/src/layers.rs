@@ -31,16 +31,19 @@ pub struct Layer {
     pub name: String,
     /// Its files.
     pub tree: Tree,
-    /// Packages that gave it files.
-    pub packages: BTreeSet<String>,
+    /// What it is for.
+    pub about: String,
+    /// Packages that gave it files, and why.
+    pub packages: BTreeMap<String, String>,
 }
 
 /// Builds one layer on top of `below`.
 pub fn build(spec: &Spec, below: &Tree, sources: &Sources) -> Result<Layer> {
     let mut layer = Layer {
         name: spec.name.clone(),
+        about: spec.about.clone(),
         tree: Tree::default(),
-        packages: BTreeSet::new(),
+        packages: BTreeMap::new(),
     };
     for pick in &spec.package {
         take(&mut layer, pick, sources)?;
@@ -114,7 +117,7 @@ fn take(layer: &mut Layer, pick: &Pick, sources: &Sources) -> Result<()> {
             ));
         }
     }
-    layer.packages.insert(pick.name.clone());
+    layer.packages.insert(pick.name.clone(), pick.why.clone());
     Ok(())
 }
 
@@ -147,7 +150,11 @@ fn add_libraries(layer: &mut Layer, below: &Tree, sources: &Sources) -> Result<(
                 Some((path, node, package)) => {
                     queue.extend(disk_file(&node));
                     layer.tree.put(&path, node);
-                    layer.packages.insert(package);
+                    let asker = program.file_name().unwrap_or_default().to_string_lossy();
+                    layer
+                        .packages
+                        .entry(package)
+                        .or_insert_with(|| format!("library that {asker} asks for"));
                 }
                 None => {
                     absent.insert(format!("{soname}, asked for by {}", program.display()));

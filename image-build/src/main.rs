@@ -15,12 +15,15 @@ mod iso;
 mod kconfig;
 mod kernel;
 mod layers;
+mod manifest;
 mod menu;
 mod osconfig;
 mod packages;
 mod resolve;
 mod root;
 mod run;
+mod sbom;
+mod sizes;
 mod sources;
 mod spec;
 mod tarball;
@@ -38,6 +41,8 @@ use crate::context::Context;
 use crate::error::Result;
 use crate::iptables::Iptables;
 use crate::kernel::Kernel;
+use crate::manifest::Facts;
+use crate::packages::Packages;
 use crate::root::{Parts, Root};
 
 /// Builds RancherOS: kernel, root image, initrd and ISO, with a manifest and an SBOM.
@@ -75,6 +80,8 @@ enum Step {
     Initrd,
     /// Build build/ros.iso (and what it needs).
     Iso,
+    /// Print what takes how much of the image.
+    Sizes,
     /// Print the layers and how many files of which size they hold.
     List,
     /// Remove build/ (and with --cache what the cache holds).
@@ -121,26 +128,37 @@ fn go(arguments: &Arguments) -> Result<()> {
         Step::Programs => programs(&context).map(drop),
         Step::Root => build_root(&context, &apt).map(drop),
         Step::List => build_root(&context, &apt).and_then(|built| list(&built.root)),
-        Step::Initrd => boot_files(&context, &apt).map(drop),
-        Step::Iso | Step::All => boot_files(&context, &apt).and_then(|files| iso(&context, &files)),
+        Step::Initrd => {
+            let built = build_root(&context, &apt)?;
+            initrd::build(&context, &built.programs["init"], &built.root).map(drop)
+        }
+        Step::Iso | Step::All => all(&context, &apt).map(drop),
+        Step::Sizes => {
+            let built = all(&context, &apt)?;
+            sizes::print(&context, &sizes::parts(&context, &built.root.tree)?);
+            Ok(())
+        }
         Step::Clean { .. } => Ok(()),
     }
 }
 
 /// What `build_root` made and used.
 struct Built {
+    packages: Packages,
+    kernel: Kernel,
+    iptables: Iptables,
     root: Root,
     programs: BTreeMap<String, PathBuf>,
 }
 
 fn build_root(context: &Context, apt: &Apt) -> Result<Built> {
     let packages = packages::prepare(context, apt)?;
-    let Iptables { program, .. } = iptables::build(context, apt)?;
+    let iptables = iptables::build(context, apt)?;
     let kernel = kernel_image(context, apt)?;
     let programs = programs(context)?;
     let built = BTreeMap::from([
         ("ros".to_owned(), programs["ros"].clone()),
-        ("iptables".to_owned(), program),
+        ("iptables".to_owned(), iptables.program.clone()),
     ]);
     let parts = Parts {
         built,
@@ -148,34 +166,39 @@ fn build_root(context: &Context, apt: &Apt) -> Result<Built> {
         version: version(),
     };
     let root = root::build(context, &packages, &parts)?;
-    Ok(Built { root, programs })
-}
-
-/// What a boot loader loads.
-struct BootFiles {
-    built: Built,
-    small_initrd: PathBuf,
-}
-
-fn boot_files(context: &Context, apt: &Apt) -> Result<BootFiles> {
-    let built = build_root(context, apt)?;
-    let small_initrd = initrd::build(context, &built.programs["init"], &built.root)?;
-    Ok(BootFiles {
-        built,
-        small_initrd,
+    Ok(Built {
+        packages,
+        kernel,
+        iptables,
+        root,
+        programs,
     })
 }
 
-fn iso(context: &Context, files: &BootFiles) -> Result<()> {
-    let root = &files.built.root;
+/// Kernel, initrd, ISO, manifest and SBOM.
+fn all(context: &Context, apt: &Apt) -> Result<Built> {
+    let built = build_root(context, apt)?;
+    let small_initrd = initrd::build(context, &built.programs["init"], &built.root)?;
+    let version = version();
     let medium = iso::Medium {
         kernel: &context.build.join("vmlinuz"),
-        initrd: &files.small_initrd,
-        squashfs: &root.squashfs,
-        image_id: &root.image_id,
-        version: &version(),
+        initrd: &small_initrd,
+        squashfs: &built.root.squashfs,
+        image_id: &built.root.image_id,
+        version: &version,
     };
-    iso::build(context, &medium).map(drop)
+    iso::build(context, &medium)?;
+    let facts = Facts {
+        packages: &built.packages,
+        kernel: &built.kernel,
+        iptables: &built.iptables.version,
+        root: &built.root,
+        version: &version,
+    };
+    manifest::write(context, &facts)?;
+    sbom::write(context, &facts)?;
+    context.say("manifest", "build/manifest.json and build/sbom.spdx.json");
+    Ok(built)
 }
 
 fn version() -> String {

@@ -4,8 +4,8 @@
 const TIMEOUT: u32 = 3;
 
 /// On every entry: a live medium logs in by itself on the screen and on the first serial lines, as RancherOS 1.x does.
-/// The first serial line comes last among the consoles, so that it is `/dev/console`.
-const ALWAYS: &str = "printk.devkmsg=on panic=10 console=tty1 console=ttyS1 console=ttyS0 \
+/// The kernel's serial driver takes the first `ttyS` named for its messages; the second only gets a login.
+const ALWAYS: &str = "printk.devkmsg=on panic=10 console=tty1 console=ttyS0 console=ttyS1 \
     rancher.autologin=tty1 rancher.autologin=ttyS0 rancher.autologin=ttyS1";
 
 /// Entries: label for isolinux, title, further kernel parameters.

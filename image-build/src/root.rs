@@ -1,6 +1,6 @@
 //! The `root` step: layers, Docker's records, host programs and kernel modules become one squashfs.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -58,6 +58,8 @@ pub struct Root {
     pub image_id: String,
     /// The layers with their digests.
     pub layers: Vec<(Layer, Digest)>,
+    /// Everything in it.
+    pub tree: Tree,
     /// Number of files and the length of what they hold.
     pub files: (usize, u64),
 }
@@ -67,12 +69,13 @@ pub fn build(context: &Context, packages: &Packages, parts: &Parts) -> Result<Ro
     let layers = build_layers(context, packages, parts)?;
     let tree = assemble(context, &layers, parts)?;
     let files = (tree.len(), tree.size()?);
-    let squashfs = pack(context, &tree)?;
+    let squashfs = pack(context, "root", &tree)?;
     let image_id = hash::of_file(&squashfs)?[..32].to_owned();
     Ok(Root {
         squashfs,
         image_id,
         layers,
+        tree,
         files,
     })
 }
@@ -163,15 +166,8 @@ fn images_of(layers: &[(Layer, Digest)]) -> Vec<Image<'_>> {
     images
 }
 
-/// Packages of all layers, for the manifest.
-pub fn packages_used(root: &Root) -> BTreeSet<String> {
-    root.layers
-        .iter()
-        .flat_map(|(layer, _)| layer.packages.iter().cloned())
-        .collect()
-}
-
-fn pack(context: &Context, tree: &Tree) -> Result<PathBuf> {
+/// The squashfs of a tree, cached under `step`.
+pub fn pack(context: &Context, step: &str, tree: &Tree) -> Result<PathBuf> {
     let settings = &context.settings;
     let mut inputs = Inputs::default();
     inputs
@@ -179,7 +175,7 @@ fn pack(context: &Context, tree: &Tree) -> Result<PathBuf> {
         .value("epoch", settings.epoch)
         .value("block", &settings.squashfs_block)
         .value("level", settings.squashfs_level);
-    let dir = context.cached("root", &inputs, |dir| {
+    let dir = context.cached(step, &inputs, |dir| {
         make_squashfs(context, tree, &dir.join("root.squashfs"))
     })?;
     Ok(dir.join("root.squashfs"))

@@ -1,0 +1,71 @@
+# The one entry point. `make help` lists the targets; each recipe only calls cargo, and `setup` what cargo cannot bring.
+
+# Everything that building, testing and benchmarking take from Debian. apt is asked only when one of them is missing.
+PACKAGES := bc bison build-essential ca-certificates ccache cpio debian-archive-keyring dosfstools dpkg-dev e2fsprogs flex \
+	 grub-efi-amd64-bin grub-common iproute2 isolinux kmod libelf-dev libssl-dev mmdebstrap mtools openssh-client ovmf \
+	qemu-system-x86 qemu-utils rsync squashfs-tools syslinux-common xorriso xz-utils zstd
+
+CARGO ?= cargo
+IMAGE := $(CARGO) run --quiet --package image-build --
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: ## Install the Debian packages that the other targets need
+	@missing=$$(dpkg-query -W -f '$${Package} $${db:Status-Status}\n' $(PACKAGES) 2>/dev/null | \
+	  awk -v all='$(PACKAGES)' '$$2 == "installed" { have[$$1] = 1 } END { n = split(all, want, " "); for (i = 1; i <= n; i++) if (!have[want[i]]) print want[i] }'); \
+	if [ -n "$$missing" ]; then \
+	  echo "installing:" $$missing; \
+	  sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
+	  $$sudo apt-get -qq update && DEBIAN_FRONTEND=noninteractive $$sudo apt-get -qq install --no-install-recommends $$missing; \
+	fi
+
+.PHONY: image
+image: setup ## Build kernel, initrd, ISO, manifest and SBOM into build/
+	$(IMAGE) all
+
+.PHONY: iso
+iso: image ## The same: build/ros.iso is part of the image
+
+.PHONY: quick
+quick: setup ## Build kernel and initrd for work on the code: compressed quickly rather than well
+	$(IMAGE) --quick initrd
+
+.PHONY: sizes
+sizes: setup ## Show what takes how much of the image
+	$(IMAGE) sizes
+
+.PHONY: run
+run: image ## Boot the image in QEMU to a login with docker ready (RUN="--boot uefi --fresh" …)
+	$(CARGO) run --quiet --release --package qemu-tests --bin run -- $(RUN)
+
+.PHONY: check
+check: ## Formatting and lints
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+
+.PHONY: unit
+unit: setup ## Tests that need no built image
+	$(CARGO) test --workspace --locked --exclude qemu-tests
+	$(CARGO) test --package qemu-tests --locked --lib
+
+.PHONY: test
+test: setup check unit image ## All tests: formatting, lints, unit, root and QEMU
+	$(CARGO) test --package qemu-tests --locked --release -- --test-threads=1
+
+.PHONY: bench
+bench: image ## Measure boot time, memory and sizes beside a Debian with systemd; fails over budget
+	$(CARGO) run --quiet --release --package qemu-tests --bin bench
+
+.PHONY: clean
+clean: ## Remove build/ (the cache in ~/.cache/rancheros stays; `make distclean` empties it too)
+	rm -rf build
+
+.PHONY: distclean
+distclean: clean ## Remove build/, cargo's output and the cache
+	$(IMAGE) clean --cache
+	$(CARGO) clean
