@@ -148,7 +148,7 @@ fn render(template: &str, ssh: &Ssh, login: Login, keys: &[&str]) -> String {
         Some(address) => format!("ListenAddress {address}"),
         None => String::new(),
     };
-    let password = match login {
+    let passwords = match login {
         Login::Keys => "no",
         Login::KeysOrPassword => "yes",
     };
@@ -160,7 +160,8 @@ fn render(template: &str, ssh: &Ssh, login: Login, keys: &[&str]) -> String {
         .replace("%PORT%", &format!("Port {}", ssh.port))
         .replace("%LISTEN_ADDRESS%", &listen)
         .replace("%HOST_KEYS%", &keys.join("\n"))
-        .replace("%PASSWORD%", password)
+        .replace("%PASSWORD%", passwords)
+        .replace("%PENALTIES%", passwords)
 }
 
 #[cfg(test)]
