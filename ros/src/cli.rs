@@ -11,7 +11,7 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::outcome::{Outcome, UNKNOWN_COMMAND, WRONG_USAGE};
-use crate::{config, dev, env, os, power, programs, service};
+use crate::{config, dev, env, manager, os, power, programs, service};
 
 const EXAMPLES: &str = "Examples:
   sudo ros config set hostname web-1
@@ -57,7 +57,7 @@ pub enum Command {
     #[command(flatten)]
     Power(power::PowerCommand),
     #[command(flatten)]
-    Manager(service::ManagerCommand),
+    Manager(manager::ManagerCommand),
     #[command(flatten)]
     Program(programs::Program),
 }
@@ -128,7 +128,7 @@ pub fn run(command: Command) -> Outcome {
             Ok(ExitCode::SUCCESS)
         }
         Command::Power(command) => power::run(command),
-        Command::Manager(command) => service::run_manager(command),
+        Command::Manager(command) => manager::run(command),
         Command::Program(program) => programs::run(program),
     }
 }
@@ -136,9 +136,13 @@ pub fn run(command: Command) -> Outcome {
 /// What a plain user may call without sudo.
 fn needs_root(command: &Command) -> bool {
     match command {
-        Command::Os(_) | Command::Version | Command::Dev(_) | Command::Env(_) | Command::Completion { .. } => false,
+        Command::Os(_)
+        | Command::Version
+        | Command::Dev(_)
+        | Command::Env(_)
+        | Command::Completion { .. } => false,
         Command::Program(program) => programs::needs_root(program),
-        Command::Manager(command) => service::manager_needs_root(command),
+        Command::Manager(command) => manager::needs_root(command),
         Command::Config(_) | Command::Service(_) | Command::Power(_) => true,
     }
 }

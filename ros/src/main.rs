@@ -6,6 +6,7 @@ mod cli;
 mod config;
 mod dev;
 mod env;
+mod manager;
 mod os;
 mod outcome;
 mod power;

@@ -1,70 +1,207 @@
-//! `ros service`, the service manager's own programs, and the programs about Docker: arguments and entry.
+//! `ros service`: what it prints and its exit codes. Containers are `system_services::manager`'s business.
 
-use std::ffi::OsString;
+mod listing;
+mod selection;
+
+use std::io::{self, Write};
 use std::process::ExitCode;
 
-use system_services::{docker, manager};
+use clap::{Args, Subcommand, ValueEnum};
+use system_services::manager::control::{Control, Recreate};
+use system_services::manager::logs::{self, Extent};
 
 use crate::outcome::Outcome;
 
 /// Arguments of `ros service`.
-#[derive(Debug, clap::Args)]
-pub struct ServiceArgs {}
-
-/// The service manager and the Docker programs.
-#[derive(Debug, clap::Subcommand)]
-pub enum ManagerCommand {
-    /// The service manager, started by PID 1
-    #[command(hide = true)]
-    RosSysinit {},
-    /// Control of the service manager, for PID 1
-    #[command(hide = true)]
-    ServiceManager {
-        #[command(subcommand)]
-        verb: ServiceManagerVerb,
-    },
-    /// Run the user's Docker daemon (main process of `docker`)
-    #[command(hide = true)]
-    DockerInit {},
-    /// The docker command line, for the system's Docker
-    #[command(hide = true, disable_help_flag = true)]
-    SystemDocker {
-        /// Passed to `docker`
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        args: Vec<OsString>,
-    },
-    /// Wait until the user's Docker answers
-    #[command(hide = true)]
-    WaitForDocker {},
+#[derive(Debug, Args)]
+pub struct ServiceArgs {
+    #[command(subcommand)]
+    command: ServiceCommand,
 }
 
-/// What PID 1 asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::Subcommand)]
-pub enum ServiceManagerVerb {
-    /// Stop the user's containers, then every service, the console last
-    StopAll,
+/// What `ros service` can do.
+#[derive(Debug, Subcommand)]
+enum ServiceCommand {
+    /// List the services of the configuration, enabled or disabled
+    #[command(after_help = "Examples:\n  ros service list\n  ros service list --all --format json")]
+    List {
+        /// Also those that are shipped
+        #[arg(short, long)]
+        all: bool,
+        /// How to print
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+    },
+    /// Show the containers of services
+    #[command(after_help = "Examples:\n  ros service ps\n  ros service ps -q docker")]
+    Ps {
+        /// Only the ids
+        #[arg(short, long)]
+        quiet: bool,
+        /// How to print
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+        /// All when none is named
+        names: Vec<String>,
+    },
+    /// Print what services have logged
+    #[command(
+        after_help = "Examples:\n  ros service logs network\n  ros service logs -f --lines 20 docker"
+    )]
+    Logs {
+        /// Go on until interrupted
+        #[arg(short, long)]
+        follow: bool,
+        /// Begin with so many lines
+        #[arg(long, visible_alias = "tail", default_value_t = 100)]
+        lines: u32,
+        #[command(flatten)]
+        services: Named,
+    },
+    /// Make and start services as the configuration says now
+    #[command(
+        after_help = "Examples:\n  ros service up ntp\n  ros service up --force-recreate console"
+    )]
+    Up {
+        /// Make the containers anew though nothing changed
+        #[arg(long)]
+        force_recreate: bool,
+        #[command(flatten)]
+        services: Named,
+    },
+    /// Start services that were stopped
+    Start {
+        #[command(flatten)]
+        services: Named,
+    },
+    /// Stop services until `start` or the next boot
+    #[command(after_help = "Example:\n  ros service stop -t 30 docker")]
+    Stop {
+        #[command(flatten)]
+        grace: Grace,
+        #[command(flatten)]
+        services: Named,
+    },
+    /// Stop and start services
+    Restart {
+        #[command(flatten)]
+        grace: Grace,
+        #[command(flatten)]
+        services: Named,
+    },
+    /// Enable services, by name or as a file below /var/lib/rancher/conf; `up` starts them
+    #[command(
+        after_help = "Examples:\n  ros service enable ntp\n  ros service enable /var/lib/rancher/conf/web.yml"
+    )]
+    Enable {
+        #[command(flatten)]
+        services: Named,
+    },
+    /// Disable services; `stop` stops what runs
+    #[command(after_help = "Example:\n  ros service disable acpid && ros service stop acpid")]
+    Disable {
+        #[command(flatten)]
+        services: Named,
+    },
+}
+
+/// Names, at least one.
+#[derive(Debug, Args)]
+struct Named {
+    /// Names of services
+    #[arg(required = true, value_name = "NAME")]
+    names: Vec<String>,
+}
+
+/// How long a container has to end by itself.
+#[derive(Debug, Args)]
+struct Grace {
+    /// Seconds between the signal to stop and the kill [default: the container's own, or 10]
+    #[arg(short, long, value_name = "SECONDS")]
+    timeout: Option<i32>,
+}
+
+/// How a list is printed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people
+    #[default]
+    Text,
+    /// For programs
+    Json,
 }
 
 /// Runs `ros service`.
-pub fn run(_args: ServiceArgs) -> Outcome {
-    Err("ros service: not in this build".into())
-}
-
-/// What a plain user may call.
-pub fn manager_needs_root(command: &ManagerCommand) -> bool {
-    !matches!(command, ManagerCommand::WaitForDocker {})
-}
-
-/// Runs a program of the service manager.
-pub fn run_manager(command: ManagerCommand) -> Outcome {
-    match command {
-        ManagerCommand::RosSysinit {} => manager::run()?,
-        ManagerCommand::ServiceManager {
-            verb: ServiceManagerVerb::StopAll,
-        } => manager::stop_all()?,
-        ManagerCommand::DockerInit {} => docker::run()?,
-        ManagerCommand::WaitForDocker {} => docker::wait()?,
-        ManagerCommand::SystemDocker { args } => return Err(docker::system_docker(&args).into()),
+pub fn run(args: ServiceArgs) -> Outcome {
+    match args.command {
+        ServiceCommand::List { all, format } => listing::list(all, format),
+        ServiceCommand::Enable { services } => selection::enable(&services.names),
+        ServiceCommand::Disable { services } => selection::disable(&services.names),
+        on_containers => {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()?;
+            runtime.block_on(run_on_containers(on_containers))
+        }
     }
+}
+
+async fn run_on_containers(command: ServiceCommand) -> Outcome {
+    let control = Control::load();
+    match command {
+        ServiceCommand::Ps {
+            quiet,
+            format,
+            names,
+        } => listing::ps(&control, &names, quiet, format).await,
+        ServiceCommand::Logs {
+            follow,
+            lines,
+            services,
+        } => {
+            let services = control.select(&services.names)?;
+            let mut out = io::stdout().lock();
+            // A reader that went away (`| head`) ends it.
+            logs::read(&control, &services, Extent { lines, follow }, |line| {
+                writeln!(out, "{line}").is_ok()
+            })
+            .await?;
+            Ok(ExitCode::SUCCESS)
+        }
+        ServiceCommand::Up {
+            force_recreate,
+            services,
+        } => {
+            let recreate = if force_recreate {
+                Recreate::Always
+            } else {
+                Recreate::WhenChanged
+            };
+            up(&control, &services.names, recreate).await
+        }
+        ServiceCommand::Start { services } => {
+            up(&control, &services.names, Recreate::WhenChanged).await
+        }
+        ServiceCommand::Stop { grace, services } => {
+            for service in control.select(&services.names)? {
+                control.stop(service, grace.timeout).await?;
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        ServiceCommand::Restart { grace, services } => {
+            for service in control.select(&services.names)? {
+                control.restart(service, grace.timeout).await?;
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        ServiceCommand::List { .. }
+        | ServiceCommand::Enable { .. }
+        | ServiceCommand::Disable { .. } => Ok(ExitCode::SUCCESS),
+    }
+}
+
+async fn up(control: &Control, names: &[String], recreate: Recreate) -> Outcome {
+    let services = control.select(names)?;
+    control.up(&services, recreate).await?;
     Ok(ExitCode::SUCCESS)
 }

@@ -1,7 +1,10 @@
 //! What is wanted: the project `os` from the configuration, its order, and the facts that conditions ask for.
 
+use std::collections::BTreeSet;
+
 use os_config::store::Loaded;
 
+use super::catalog::Catalog;
 use super::credentials::Credentials;
 use super::graph::Graph;
 use crate::cloud_init::network_is_wanted;
@@ -16,6 +19,10 @@ pub struct Desired {
     pub graph: Graph,
     /// A datasource that needs the network is configured and no local one answered.
     pub network_datasource: bool,
+    /// Services that are switched off.
+    pub disabled: BTreeSet<String>,
+    /// Includes that could not be read, in words.
+    pub include_problems: Vec<String>,
     /// Of the registries that images are pulled from.
     pub credentials: Credentials,
     /// Release of RancherOS, with its `v`.
@@ -42,8 +49,9 @@ impl Desired {
             variables: &variables,
             read_file: &|path| std::fs::read_to_string(path),
         };
-        let definitions = rancher
-            .services
+        let catalog = Catalog::new(&loaded.config, |path| std::fs::read(path));
+        let definitions = catalog
+            .definitions
             .iter()
             .map(|(name, value)| (name.as_str(), value));
         let project = Project::read(definitions, &sources);
@@ -55,6 +63,8 @@ impl Desired {
             graph: Graph::new(&project),
             project,
             network_datasource: network_is_wanted(&loaded.config, &loaded.cmdline),
+            include_problems: catalog.problems,
+            disabled: catalog.disabled,
             credentials: Credentials::new(&rancher.registry_auths),
             version,
         }

@@ -1,6 +1,6 @@
 //! The loop's body: observe, plan, hand out steps, take their results. Owns what the manager remembers; decides nothing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use super::apply::{self, Context};
 use super::desired::Desired;
 use super::engine::{Engine, SYSTEM_SOCKET, USER_SOCKET};
 use super::history::History;
-use super::marks::{Event, Mark};
+use super::marks::{Event, Mark, write_standing};
 use super::observe::{Observed, State, observe};
 use super::plan::{Action, Plan, Standing, Step, plan};
 use super::{LOG, boot_id};
@@ -47,6 +47,8 @@ pub struct Keeper {
     reloaded: BTreeSet<String>,
     /// Services that were started by this process, for the count in the log.
     started: BTreeSet<String>,
+    /// Where each service stood at the last look.
+    standing: BTreeMap<String, String>,
     /// Lines that are not to be said twice.
     said: BTreeSet<String>,
 }
@@ -71,6 +73,7 @@ impl Keeper {
             boot: boot_id(),
             reloaded: BTreeSet::new(),
             started: BTreeSet::new(),
+            standing: BTreeMap::new(),
             said: BTreeSet::new(),
         };
         keeper.report_problems();
@@ -258,6 +261,7 @@ impl Keeper {
     }
 
     fn report(&mut self, plan: &Plan) {
+        self.write_standing(plan);
         for (service, standing) in &plan.standing {
             if let Standing::Out(reason) = standing {
                 self.say_once(format!("[{service}]: left out: {reason}"));
@@ -271,6 +275,24 @@ impl Keeper {
                     "cannot write below /run/ros/services: {error}"
                 ));
             }
+        }
+    }
+
+    fn write_standing(&mut self, plan: &Plan) {
+        let steps = plan
+            .steps
+            .iter()
+            .map(|step| (step.service.clone(), step.to_string()));
+        let standing = plan
+            .standing
+            .iter()
+            .map(|(service, standing)| (service.clone(), standing.to_string()));
+        let now: BTreeMap<String, String> = steps.chain(standing).collect();
+        if now != self.standing {
+            if let Err(error) = write_standing(&now) {
+                self.say_once(format!("cannot write below /run/ros/services: {error}"));
+            }
+            self.standing = now;
         }
     }
 
@@ -290,6 +312,7 @@ impl Keeper {
             .map(|(service, reason)| format!("Failed loading service {service}: {reason}"));
         let lines: Vec<String> = problems
             .into_iter()
+            .chain(self.desired.include_problems.iter().cloned())
             .chain(broken)
             .chain(self.desired.graph.notices.iter().cloned())
             .collect();

@@ -6,6 +6,7 @@
 //! - `recreate/<service>`: make the container anew, once
 //! - `up`: the project came up
 //! - `stopping`: the machine goes down; the manager starts nothing
+//! - `standing.json`: where each service stands, in words, as the manager sees it
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -104,6 +105,21 @@ impl Event {
     pub fn is_set(self) -> bool {
         self.path().exists()
     }
+}
+
+/// Writes down where each service stands.
+pub fn write_standing(standing: &BTreeMap<String, String>) -> io::Result<()> {
+    std::fs::create_dir_all(FOLDER)?;
+    let new = Path::new(FOLDER).join(".new-standing");
+    std::fs::write(&new, serde_json::to_vec(standing)?)?;
+    std::fs::rename(&new, Path::new(FOLDER).join("standing.json"))
+}
+
+/// Where each service stood last; empty when the manager has not said.
+#[must_use]
+pub fn read_standing() -> BTreeMap<String, String> {
+    let text = std::fs::read(Path::new(FOLDER).join("standing.json")).unwrap_or_default();
+    serde_json::from_slice(&text).unwrap_or_default()
 }
 
 impl Marks {

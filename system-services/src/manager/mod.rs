@@ -5,12 +5,15 @@
 //! events, timers and signals only wake it, so it may be killed at any moment.
 
 mod apply;
+pub mod catalog;
+pub mod control;
 mod credentials;
 mod desired;
 mod engine;
 mod graph;
 mod history;
 mod keeper;
+pub mod logs;
 mod marks;
 mod observe;
 mod plan;

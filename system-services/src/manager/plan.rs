@@ -193,6 +193,9 @@ impl<'a> Planner<'a> {
         if self.observed.marks.stopped.contains(&service.name) {
             return Some("was stopped by the administrator".into());
         }
+        if self.desired.disabled.contains(&service.name) {
+            return Some("is disabled".into());
+        }
         match service.os.condition {
             Some(Condition::NetworkDatasource) if !self.desired.network_datasource => {
                 Some("no datasource needs the network".into())

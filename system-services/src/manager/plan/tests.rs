@@ -308,6 +308,21 @@ fn the_administrators_stop_holds_and_blocks_nobody() {
 }
 
 #[test]
+fn a_disabled_service_is_left_alone_and_blocks_nobody() {
+    let mut machine = Machine::new(
+        "
+        ntp: {image: i, restart: always, labels: {SYSTEM}}
+        next: {image: i, labels: {SYSTEM, io.rancher.os.after: ntp}}
+    ",
+    );
+    machine.desired.disabled.insert("ntp".into());
+    assert_eq!(
+        machine.text(),
+        ["create next: has no container", "ntp out: is disabled"]
+    );
+}
+
+#[test]
 fn a_missing_image_waits_for_the_network_and_blocks_nobody() {
     let mut machine = Machine::new(
         "
