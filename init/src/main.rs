@@ -105,3 +105,19 @@ fn caught<T>(action: impl FnOnce() -> T) -> Result<T, String> {
         format!("internal error: {}", text.unwrap_or_default())
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_becomes_a_reason() {
+        assert_eq!(caught(|| 3), Ok(3));
+        let empty: Vec<u8> = Vec::new();
+        let reason = caught(|| empty[std::hint::black_box(7)]).unwrap_err();
+        assert!(
+            reason.starts_with("internal error: index out of bounds"),
+            "{reason}"
+        );
+    }
+}

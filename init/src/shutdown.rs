@@ -17,6 +17,7 @@ use crate::plan::PATH;
 const MANAGER_PATIENCE: Duration = Duration::from_secs(3);
 const TERM_PATIENCE: Duration = Duration::from_secs(5);
 const KILL_PATIENCE: Duration = Duration::from_secs(3);
+const UNMOUNT_PATIENCE: Duration = Duration::from_secs(20);
 const SYNC_PATIENCE: Duration = Duration::from_secs(20);
 
 /// Stops everything and leaves nothing unwritten, as far as that goes.
@@ -34,11 +35,13 @@ pub fn tidy(machine: &mut Machine, stop: Stop) {
     log::info(&format!("{}: stopping processes", stop.name()));
     end_everything(machine);
     log::info(&format!("{}: unmounting", stop.name()));
-    if !power::sync_within(SYNC_PATIENCE) {
+    if !power::finishes_within(SYNC_PATIENCE, power::sync) {
         log::error("a disk does not take its data; going on without it");
     }
-    unmount_all();
-    power::sync_within(KILL_PATIENCE);
+    if !power::finishes_within(UNMOUNT_PATIENCE, unmount_all) {
+        log::error("a file system does not let itself be unmounted; going on without it");
+    }
+    power::finishes_within(KILL_PATIENCE, power::sync);
 }
 
 /// Stops the machine; returns only when the kernel refuses.

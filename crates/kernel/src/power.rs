@@ -50,15 +50,37 @@ pub fn ctrl_alt_del_to_init() -> Result<(), Errno> {
     reboot(RebootCommand::CadOff)
 }
 
-/// Writes all dirty data back; false when that took longer than `limit` (a dead disk never answers).
-pub fn sync_within(limit: Duration) -> bool {
+/// Runs `action`, which may hang in the kernel (a dead disk or server never answers), but waits no longer than `limit`; false when
+/// it has not ended by then. It is left behind in a thread.
+pub fn finishes_within(limit: Duration, action: impl FnOnce() + Send + 'static) -> bool {
     let (done, wait) = mpsc::channel();
     let spawned = std::thread::Builder::new()
-        .name("sync".into())
+        .name("limited".into())
         .spawn(move || {
-            rustix::fs::sync();
+            action();
             // The receiver is gone when the limit has passed: nobody is left to tell.
             done.send(()).ok();
         });
     spawned.is_ok() && wait.recv_timeout(limit).is_ok()
+}
+
+/// Writes all dirty data back.
+pub fn sync() {
+    rustix::fs::sync();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_hangs_is_left_behind() {
+        assert!(finishes_within(Duration::from_secs(5), sync));
+        let hanging = || std::thread::sleep(Duration::from_secs(600));
+        assert!(!finishes_within(Duration::from_millis(20), hanging));
+        // A panic is an end too, but not a good one.
+        assert!(!finishes_within(Duration::from_secs(5), || panic!(
+            "expected here"
+        )));
+    }
 }
