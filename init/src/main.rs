@@ -8,6 +8,7 @@ mod cloud_init;
 mod commands;
 mod configuration;
 mod containerd;
+mod disks_seen;
 mod early;
 mod facts;
 mod groups;

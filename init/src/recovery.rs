@@ -8,16 +8,20 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::log;
 use crate::machine::Machine;
 use crate::outcome::Stop;
 use crate::plan::PATH;
+use crate::{disks_seen, log};
 
 const SHELLS: [&[&str]; 3] = [
     &["/usr/bin/busybox", "sh", "-l"],
     &["/bin/bash", "-l"],
     &["/bin/sh", "-l"],
 ];
+
+/// busybox would call reboot(2) itself, with file systems still mounted; these go the way of every other stop.
+const ALIASES: &str = "alias reboot='kill -TERM 1' poweroff='kill -USR2 1' halt='kill -USR1 1'\n";
+const PROFILE: &str = "/run/ros/recovery-profile";
 
 /// Offers the shell until the machine is told to stop. An empty reason means that it was asked for.
 pub fn run(machine: &mut Machine, reason: &str) -> Stop {
@@ -48,8 +52,12 @@ pub fn run(machine: &mut Machine, reason: &str) -> Stop {
         );
         return pause_and_restart(machine);
     }
+    if let Err(error) = std::fs::write(PROFILE, ALIASES) {
+        log::debug(&format!("{PROFILE}: {error}"));
+    }
     log::info("Launching recovery console");
-    log::plain("Disks are in /proc/partitions; `reboot` or `poweroff` leave this console.");
+    log::plain(&disks_seen::text(&disks_seen::describe()));
+    log::plain("`reboot` or `poweroff` leave this console.");
     keep_shells(machine, shell)
 }
 
@@ -142,7 +150,8 @@ fn start_shell(machine: &mut Machine, name: &str, shell: &[&str]) -> Option<u32>
         .env_clear()
         .env("PATH", PATH)
         .env("HOME", "/root")
-        .env("TERM", "linux");
+        .env("TERM", "linux")
+        .env("ENV", PROFILE);
     command
         .env("PS1", "[Recovery console \\u@\\h:\\w]# ")
         .env("USER", "root");

@@ -15,9 +15,9 @@ use kernel::mount::{self, Flags};
 use kernel::uevent::Uevents;
 
 use crate::facts::ROOT_IMAGE;
-use crate::log;
 use crate::machine::Machine;
 use crate::outcome::Halted;
+use crate::{disks_seen, log};
 
 /// USB sticks and CD drives take seconds to answer.
 const MEDIUM_PATIENCE: Duration = Duration::from_secs(20);
@@ -54,12 +54,8 @@ fn medium_text(id: Option<&str>, seen: &[String]) -> String {
     let Some(id) = id else {
         return ", and without /image-id no medium can be searched; use the initrd of a complete build".into();
     };
-    let seen = if seen.is_empty() {
-        "no disks at all".to_owned()
-    } else {
-        seen.join(", ")
-    };
-    format!(", and no medium labelled RancherOS holds /boot/root-{id}.squashfs (looked at: {seen})")
+    let seen = disks_seen::text(seen);
+    format!(", and no medium labelled RancherOS holds /boot/root-{id}.squashfs ({seen})")
 }
 
 /// Finds the image, mounts it and makes it `/`.
@@ -105,7 +101,7 @@ fn from_medium(machine: &mut Machine) -> Result<String, Error> {
         if Instant::now() >= deadline || machine.stop.is_some() {
             return Err(Error::NotFound {
                 id,
-                seen: seen_devices(),
+                seen: disks_seen::describe(),
             });
         }
         if !announced {
@@ -158,23 +154,6 @@ fn use_medium(device: &Path, id: &str) -> Result<bool, Error> {
     // The loop device keeps the medium's file system alive; out of the tree it is in nobody's way.
     mount::detach(MEDIUM).ok();
     result.map(|()| found)
-}
-
-fn seen_devices() -> Vec<String> {
-    let describe = |device: block::Device| {
-        let content = block::probe(&device.path);
-        let label = content.as_ref().and_then(|content| content.label.clone());
-        let fstype = content.map_or("nothing known", |content| content.fstype);
-        label.map_or_else(
-            || format!("{} ({fstype})", device.name),
-            |label| format!("{} ({fstype} labelled {label})", device.name),
-        )
-    };
-    block::list()
-        .into_iter()
-        .filter(|device| !device.name.starts_with("loop"))
-        .map(describe)
-        .collect()
 }
 
 /// switch_root: moves the mounts over, empties the initramfs (it is RAM), puts the image over `/` and enters it.
@@ -232,7 +211,7 @@ mod tests {
         assert_eq!(
             error.to_string(),
             "no root image: /root.squashfs is not in the initramfs, and no medium labelled RancherOS holds \
-             /boot/root-1a2b.squashfs (looked at: sda1 (ext4 labelled DATA))"
+             /boot/root-1a2b.squashfs (disks here: sda1 (ext4 labelled DATA))"
         );
     }
 

@@ -10,11 +10,11 @@ mod search;
 
 use kernel::mount::{self, Flags};
 
-use crate::log;
 use crate::machine::Machine;
 use crate::outcome::{Halted, chain};
 use crate::plan::{self, Disk, StatePlan};
 use crate::{commands, record};
+use crate::{disks_seen, log};
 
 /// Where it is mounted.
 pub const STATE: &str = "/state";
@@ -25,12 +25,14 @@ const WHOLE: &str = "/run/ros/state";
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The device never appeared.
-    #[error("state device {spec} was not found{}; check the label with blkid and rancher.state.dev", after(*.waited))]
+    #[error("state device {spec} was not found{} ({}); check rancher.state.dev", after(*.waited), disks_seen::text(.seen))]
     NotFound {
         /// As configured.
         spec: String,
         /// Seconds waited.
         waited: u64,
+        /// What there is instead.
+        seen: Vec<String>,
     },
     /// Something is there that cannot be mounted as it is.
     #[error("state device {device} holds {what}; {advice}")]

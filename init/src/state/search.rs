@@ -10,9 +10,9 @@ use kernel::uevent::Uevents;
 use super::Error;
 use super::format::{self, Blank};
 use super::hardware::Coldplug;
-use crate::log;
 use crate::machine::Machine;
 use crate::plan::Disk;
+use crate::{disks_seen, log};
 
 /// With `rancher.state.wait`.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -92,6 +92,7 @@ pub fn find(machine: &mut Machine, disk: &Disk) -> Result<Found, Error> {
                 return Err(Error::NotFound {
                     spec: disk.spec.clone(),
                     waited: began.elapsed().as_secs(),
+                    seen: disks_seen::describe(),
                 });
             }
             Step::Wait => {}
