@@ -6,7 +6,7 @@
 use std::fs;
 use std::time::Duration;
 
-use kernel::power::{Stop, stop_now, sync_within};
+use kernel::power::{Stop, finishes_within, stop_now, sync};
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -79,7 +79,7 @@ fn lines(problems: &[Problem]) -> String {
 pub fn stop(how: Stop, manner: Manner) -> Result<(), Error> {
     match manner {
         Manner::Forced => {
-            sync_within(SYNC_LIMIT);
+            finishes_within(SYNC_LIMIT, sync);
             let source = stop_now(how);
             Err(Error::Refused {
                 command: how.name(),
