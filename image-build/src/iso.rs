@@ -21,7 +21,7 @@ const ISOLINUX: [&str; 4] = [
 ];
 const HYBRID_MBR: &str = "/usr/lib/ISOLINUX/isohdpfx.bin";
 const GRUB_MODULES: &str = "iso9660 fat part_gpt part_msdos linux normal configfile search search_fs_file search_label boot \
-    serial terminal echo reboot halt";
+    serial terminal echo reboot halt efi_gop efi_uga video";
 
 /// What goes on the medium.
 pub struct Medium<'a> {
