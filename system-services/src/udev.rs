@@ -5,7 +5,7 @@
 
 use std::io;
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
 
@@ -23,6 +23,27 @@ const DONE: &str = "/run/udev-done";
 /// Devices that take longer are set up all the same; what waits for udev goes on.
 const SETTLE_LIMIT: &str = "30";
 const START_LIMIT: Duration = Duration::from_secs(10);
+
+/// Devices that no rule does anything for but give an owner.
+const LATER: [&str; 14] = [
+    "ata_device",
+    "ata_link",
+    "ata_port",
+    "bdi",
+    "clockevents",
+    "clocksource",
+    "machinecheck",
+    "mem",
+    "memory",
+    "misc",
+    "tty",
+    "vc",
+    "wakeup",
+    "workqueue",
+];
+/// Longest wait of those for Docker.
+const PATIENCE: Duration = Duration::from_secs(20);
+const DOCKER_DONE: &str = "/run/docker-done";
 
 /// Why devices are not set up.
 #[derive(Debug, thiserror::Error)]
@@ -101,18 +122,68 @@ fn terminate(udevd: &Child) {
     }
 }
 
-/// Has udevd treat every device as if it had just appeared.
+/// Has udevd treat every device as if it had just appeared: first what brings drivers, disks and network cards, then, when the user's Docker
+/// has had the processor, terminals and the like, which only get an owner.
 fn cold_plug() -> Result<(), Error> {
     wait_for_udevd()?;
-    udevadm(&["trigger", "--type=subsystems", "--action=add"])?;
-    udevadm(&["trigger", "--type=devices", "--action=add"])?;
+    let (first, later): (Vec<_>, Vec<_>) = devices(Path::new("/sys/devices"))
+        .into_iter()
+        .partition(|device| !LATER.contains(&device.subsystem.as_str()));
+    trigger(&first);
     if let Err(error) = settle() {
         // Slow devices hold up nothing for longer than this.
         LOG.failure(&error);
     }
     std::fs::write(DONE, "").map_err(Error::Done)?;
-    LOG.info("devices are set up");
+    LOG.info(format_args!("{} devices are set up", first.len()));
+    let deadline = Instant::now() + PATIENCE;
+    while !Path::new(DOCKER_DONE).exists() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(250));
+    }
+    trigger(&later);
     Ok(())
+}
+
+/// A device of the kernel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Device {
+    folder: PathBuf,
+    subsystem: String,
+}
+
+/// Every device below `folder`, parents before children.
+fn devices(folder: &Path) -> Vec<Device> {
+    let mut found = Vec::new();
+    let mut folders = vec![folder.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        if folder.join("uevent").exists()
+            && let Ok(subsystem) = std::fs::read_link(folder.join("subsystem"))
+        {
+            found.push(Device {
+                subsystem: subsystem
+                    .file_name()
+                    .map_or_else(String::new, |name| name.to_string_lossy().into_owned()),
+                folder: folder.clone(),
+            });
+        }
+        let entries = std::fs::read_dir(&folder).into_iter().flatten().flatten();
+        // Links lead out of the tree or back up.
+        folders.extend(
+            entries
+                .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+                .map(|entry| entry.path()),
+        );
+    }
+    found.sort_by(|a, b| a.folder.cmp(&b.folder));
+    found
+}
+
+/// What `udevadm trigger --action=add` does, without starting a program.
+fn trigger(devices: &[Device]) {
+    for device in devices {
+        // It may have gone meanwhile; some refuse.
+        std::fs::write(device.folder.join("uevent"), "add").ok();
+    }
 }
 
 fn wait_for_udevd() -> Result<(), Error> {
@@ -143,5 +214,36 @@ fn udevadm(arguments: &[&str]) -> Result<(), Error> {
         Ok(())
     } else {
         Err(Error::Udevadm(arguments.join(" "), status))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn devices_come_with_their_subsystem_and_parents_first() {
+        let root = tempfile::tempdir().unwrap();
+        let device = |path: &str, subsystem: &str| {
+            let folder = root.path().join("devices").join(path);
+            fs::create_dir_all(&folder).unwrap();
+            fs::write(folder.join("uevent"), "").unwrap();
+            symlink(format!("../../bus/{subsystem}"), folder.join("subsystem")).unwrap();
+            folder
+        };
+        let child = device("pci0/a/net/eth0", "net");
+        device("pci0/a", "pci");
+        // A link back up must not lead into a circle.
+        symlink("../..", child.join("device")).unwrap();
+        let found = devices(&root.path().join("devices"));
+        let names: Vec<&str> = found
+            .iter()
+            .map(|device| device.subsystem.as_str())
+            .collect();
+        assert_eq!(names, ["pci", "net"]);
+        trigger(&found);
+        assert_eq!(fs::read_to_string(child.join("uevent")).unwrap(), "add");
     }
 }
