@@ -12,9 +12,14 @@ const O_NONBLOCK: i32 = 0o4000;
 const O_NOCTTY: i32 = 0o400;
 
 struct Outputs {
-    consoles: Vec<File>,
+    consoles: Vec<Console>,
     kmsg: Option<File>,
     debug: bool,
+}
+
+struct Console {
+    path: String,
+    file: File,
 }
 
 static OUTPUTS: Mutex<Outputs> = Mutex::new(Outputs {
@@ -25,22 +30,26 @@ static OUTPUTS: Mutex<Outputs> = Mutex::new(Outputs {
 
 /// Finds the consoles; call it once `/dev` and `/sys` are mounted. Before, lines go to standard output.
 pub fn open_consoles() {
-    let open = |path: String| {
-        OpenOptions::new()
-            .write(true)
-            .custom_flags(O_NONBLOCK | O_NOCTTY)
-            .open(path)
-            .ok()
-    };
     let names = kernel::tty::active_consoles();
-    let consoles = names
-        .iter()
-        .filter_map(|name| open(format!("/dev/{name}")))
-        .collect();
-    let kmsg = open("/dev/kmsg".to_owned());
+    let consoles = names.iter().filter_map(|name| {
+        let path = format!("/dev/{name}");
+        let file = open(&path)?;
+        Some(Console { path, file })
+    });
+    let consoles = consoles.collect();
+    let kmsg = open("/dev/kmsg");
     let mut outputs = OUTPUTS.lock().unwrap_or_else(PoisonError::into_inner);
     outputs.consoles = consoles;
     outputs.kmsg = kmsg;
+}
+
+fn open(path: &str) -> Option<File> {
+    let flags = O_NONBLOCK | O_NOCTTY;
+    OpenOptions::new()
+        .write(true)
+        .custom_flags(flags)
+        .open(path)
+        .ok()
 }
 
 /// Turns `debug` lines on.
@@ -87,23 +96,30 @@ fn write(text: &str, level: &str) {
         std::io::stdout().write_all(with_newline.as_bytes()).ok();
     }
     for console in &mut outputs.consoles {
-        write_slowly(console, with_newline.as_bytes());
+        console.write(with_newline.as_bytes());
     }
     if let Some(kmsg) = &mut outputs.kmsg {
         // <7> keeps the kernel from printing it on the console a second time.
         let message = text.trim_start_matches(['[', ' ', ']']);
-        let priority = if level == "error" {
-            "<7>error: "
-        } else {
-            "<7>"
-        };
-        kmsg.write_all(format!("{priority}{message}\n").as_bytes())
-            .ok();
+        kmsg.write_all(format!("<7>{message}\n").as_bytes()).ok();
+    }
+}
+
+impl Console {
+    /// The end of a login session hangs the terminal up: from then on an open descriptor only gives errors.
+    fn write(&mut self, text: &[u8]) {
+        if write_slowly(&mut self.file, text).is_ok() {
+            return;
+        }
+        if let Some(file) = open(&self.path) {
+            self.file = file;
+            write_slowly(&mut self.file, text).ok();
+        }
     }
 }
 
 /// Gives a full terminal buffer half a second to drain, then drops the rest.
-fn write_slowly(console: &mut File, mut text: &[u8]) {
+fn write_slowly(console: &mut File, mut text: &[u8]) -> std::io::Result<()> {
     let mut patience = 50;
     while !text.is_empty() {
         match console.write(text) {
@@ -113,7 +129,9 @@ fn write_slowly(console: &mut File, mut text: &[u8]) {
                 std::thread::sleep(Duration::from_millis(10));
             }
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(_) => return,
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return Ok(()),
+            Err(error) => return Err(error),
         }
     }
+    Ok(())
 }
