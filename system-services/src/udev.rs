@@ -79,14 +79,16 @@ pub fn run() -> Result<(), Error> {
     let mut udevd = Command::new(UDEVD)
         .spawn()
         .map_err(|error| Error::Start(UDEVD, error))?;
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
+    // Not waited for: it ends with the process.
+    std::thread::Builder::new()
+        .name("cold-plug".into())
+        .spawn(|| {
             if let Err(error) = cold_plug() {
                 LOG.failure(&error);
             }
-        });
-        supervise(&mut udevd, &signals)
-    })
+        })
+        .map_err(|error| Error::Start("a thread", error))?;
+    supervise(&mut udevd, &signals)
 }
 
 /// Waits for the end of udevd, which SIGTERM brings about.
