@@ -1,6 +1,7 @@
 //! The loop's body: observe, plan, hand out steps, take their results. Owns what the manager remembers; decides nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,14 +14,18 @@ use super::desired::Desired;
 use super::engine::{Engine, SYSTEM_SOCKET, USER_SOCKET};
 use super::history::History;
 use super::marks::{Event, Mark, write_standing};
-use super::observe::{Observed, State, observe};
-use super::plan::{Action, Plan, Standing, Step, plan};
+use super::observe::{Observed, State, observe, ready_files};
+use super::plan::{Action, Plan, Standing, Step, plan, urgency};
 use super::{LOG, boot_id};
 use crate::compose::{SERVICE_LABEL, Scope};
 use crate::log::Chain;
 
-/// While something waits for a readiness file or for Docker.
-const QUICK_LOOK: Duration = Duration::from_millis(50);
+/// How often readiness files are looked for.
+const GLANCE: Duration = Duration::from_millis(50);
+/// While something waits, and no event may tell of what it waits for.
+const QUICK_LOOK: Duration = Duration::from_secs(1);
+/// How long the start of a more urgent service holds others back.
+const HOLD_BACK: Duration = Duration::from_secs(10);
 /// When nothing is awaited: events may get lost when a daemon restarts.
 const SLOW_LOOK: Duration = Duration::from_secs(30);
 /// How long the user's Docker may take to answer before it counts as absent.
@@ -38,11 +43,14 @@ pub struct Keeper {
     system: Engine,
     user: Option<Engine>,
     history: History,
-    busy: BTreeSet<String>,
+    /// Services for which a step is being done, and since when.
+    busy: BTreeMap<String, Duration>,
     tasks: JoinSet<Done>,
     events: Arc<Notify>,
     begun: Instant,
     boot: String,
+    /// Readiness files that were there at the last look.
+    ready: BTreeSet<PathBuf>,
     /// Services after which the configuration was read again.
     reloaded: BTreeSet<String>,
     /// Services that were started by this process, for the count in the log.
@@ -66,7 +74,8 @@ impl Keeper {
             system,
             user: None,
             history: History::default(),
-            busy: BTreeSet::new(),
+            busy: BTreeMap::new(),
+            ready: BTreeSet::new(),
             tasks: JoinSet::new(),
             events,
             begun: Instant::now(),
@@ -110,17 +119,29 @@ impl Keeper {
         let now = self.begun.elapsed();
         self.adopt(&observed);
         self.history.note_exits(&observed, now);
-        let plan = plan(&self.desired, &observed, &self.history, &self.busy, now);
+        let busy = self.busy.keys().cloned().collect();
+        let plan = plan(&self.desired, &observed, &self.history, &busy, now);
         if self.reload_after(&plan) {
             self.reload();
             return Duration::ZERO;
         }
         self.report(&plan);
         let pause = self.pause(&plan, now);
+        self.ready = observed.ready;
         for step in plan.steps {
-            self.begin(step);
+            if self.more_urgent_in_hand(&step.service, now) {
+                break;
+            }
+            self.begin(step, now);
         }
         pause
+    }
+
+    /// Steps of one urgency are done at once; the next wait until Docker has done those, but not long.
+    fn more_urgent_in_hand(&self, service: &str, now: Duration) -> bool {
+        let recent = |begun: &Duration| now.saturating_sub(*begun) < HOLD_BACK;
+        let mut others = self.busy.iter().filter(|(_, begun)| recent(begun));
+        others.any(|(other, _)| urgency(other) < urgency(service))
     }
 
     /// Ends when a step is done, Docker says something, or the time is over.
@@ -132,6 +153,7 @@ impl Keeper {
                 Err(error) => LOG.error(format_args!("a step of the service manager broke off: {error}")),
             },
             () = events.notified() => {}
+            () = readiness_changed(&self.desired, &self.ready) => {}
             () = tokio::time::sleep(pause) => {}
         }
     }
@@ -162,7 +184,7 @@ impl Keeper {
     fn adopt(&mut self, observed: &Observed) {
         for (service, container) in &observed.system.containers {
             let marked = observed.marks.ran.get(service) == Some(&container.id);
-            if container.state != State::Running || self.busy.contains(service) {
+            if container.state != State::Running || self.busy.contains_key(service) {
                 continue;
             }
             if !marked && Mark::Ran.set(service, &container.id).is_err() {
@@ -191,7 +213,7 @@ impl Keeper {
             .map_or(regular, |wake| regular.min(wake.saturating_sub(now)))
     }
 
-    fn begin(&mut self, step: Step) {
+    fn begin(&mut self, step: Step, now: Duration) {
         let Some(service) = self.desired.project.services.get(&step.service).cloned() else {
             return;
         };
@@ -213,7 +235,7 @@ impl Keeper {
                 service.name
             )),
         }
-        self.busy.insert(service.name.clone());
+        self.busy.insert(service.name.clone(), now);
         let context = Context {
             engine,
             boot: self.boot.clone(),
@@ -326,6 +348,13 @@ impl Keeper {
     }
 }
 
+/// Ends when a readiness file appears or goes away.
+async fn readiness_changed(desired: &Desired, before: &BTreeSet<PathBuf>) {
+    while ready_files(&desired.project) == *before {
+        tokio::time::sleep(GLANCE).await;
+    }
+}
+
 /// Wakes the manager at every event of a container of ours, for as long as the daemon exists, across its restarts.
 async fn watch(engine: Engine, wake: Arc<Notify>) {
     let filters = [("type", "container"), ("label", SERVICE_LABEL)];
@@ -339,11 +368,8 @@ async fn watch(engine: Engine, wake: Arc<Notify>) {
     loop {
         let mut stream = Box::pin(engine.docker.events(Some(options.clone())));
         while let Some(Ok(event)) = stream.next().await {
-            // `exec_…` and the like change nothing that is planned.
-            if matches!(
-                event.action.as_deref(),
-                Some("die" | "start" | "destroy" | "create" | "stop" | "oom" | "unpause")
-            ) {
+            // What we do ourselves is told by the step; `exec_…` and the like change nothing that is planned.
+            if matches!(event.action.as_deref(), Some("die" | "destroy")) {
                 wake.notify_one();
             }
         }

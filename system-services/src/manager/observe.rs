@@ -99,16 +99,22 @@ pub async fn observe(
         Some(user) => host(user).await.ok(),
         None => None,
     };
-    let files = project
-        .runnable()
-        .filter_map(|service| service.os.ready.clone());
     Ok(Observed {
         system: host(system).await?,
         user: user_host,
-        ready: files.filter(|path| path.exists()).collect(),
+        ready: ready_files(project),
         marks: Marks::read(),
         boot: boot.to_owned(),
     })
+}
+
+/// Readiness files of the project that exist.
+#[must_use]
+pub fn ready_files(project: &Project) -> BTreeSet<PathBuf> {
+    let files = project
+        .runnable()
+        .filter_map(|service| service.os.ready.clone());
+    files.filter(|path| path.exists()).collect()
 }
 
 async fn host(engine: &Engine) -> Result<Host, engine::Error> {

@@ -64,7 +64,7 @@ pub enum Standing {
 /// Everything that can be done now.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// Steps, the most urgent first. They are independent of each other.
+    /// Steps, the most urgent first. They do not depend on each other.
     pub steps: Vec<Step>,
     /// Services with `io.rancher.os.reloadconfig` that have come as far as others wait for.
     pub reload_after: Vec<String>,
@@ -123,8 +123,19 @@ pub fn plan(
         }
     }
     plan.reload_after = planner.reload_after();
-    plan.steps.sort_by_key(|step| step.service != USER_DOCKER);
+    plan.steps.sort_by_key(|step| urgency(&step.service));
     plan
+}
+
+/// How soon a service is started among those that could be: what the user waits for comes first, since starting a container keeps
+/// a processor busy for a while. Lower is sooner.
+#[must_use]
+pub fn urgency(service: &str) -> u8 {
+    match service {
+        USER_DOCKER | CONSOLE => 0,
+        NETWORK => 1,
+        _ => 2,
+    }
 }
 
 enum Next {

@@ -99,11 +99,12 @@ impl Machine {
 }
 
 #[test]
-fn what_is_independent_starts_at_once_and_docker_first() {
+fn what_is_independent_is_planned_at_once_and_docker_first() {
     let machine = Machine::new(
         "
         udev: {image: i, labels: {SYSTEM}}
         ntp: {image: i, labels: {SYSTEM, io.rancher.os.after: udev}}
+        network: {image: i, labels: {SYSTEM}}
         docker: {image: i, labels: {SYSTEM}}
         web: {image: i}
     ",
@@ -112,6 +113,7 @@ fn what_is_independent_starts_at_once_and_docker_first() {
         machine.text(),
         [
             "create docker: has no container",
+            "create network: has no container",
             "create udev: has no container",
             "ntp waiting: waits until udev has started",
             "web waiting: waits until docker answers",
