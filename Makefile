@@ -1,7 +1,7 @@
 # The one entry point. `make help` lists the targets; each recipe only calls cargo, and `setup` what cargo cannot bring.
 
 # Everything that building, testing and benchmarking take from Debian. apt is asked only when one of them is missing.
-PACKAGES := bc bison btrfs-progs build-essential ca-certificates ccache cpio debian-archive-keyring docker.io dosfstools dpkg-dev e2fsprogs flex \
+PACKAGES := bc bison btrfs-progs build-essential ca-certificates ccache cpio debian-archive-keyring dhcpcd-base dnsmasq-base docker.io dosfstools dpkg-dev e2fsprogs flex \
 	 grub-efi-amd64-bin grub-common iproute2 isolinux kmod libelf-dev libssl-dev mmdebstrap mtools openssh-client ovmf \
 	qemu-system-x86 squashfs-tools syslinux-common util-linux xfsprogs xorriso xz-utils zstd
 
