@@ -72,6 +72,9 @@ pub enum Error {
     /// The runtime, a signal or a pipe cannot be had.
     #[error("cannot {0}")]
     Setup(&'static str, #[source] io::Error),
+    /// The kernel's announcements have ended.
+    #[error("the kernel no longer tells about links")]
+    Deaf,
     /// netlink fails.
     #[error("cannot read the state of the network")]
     Observe(#[source] rtnetlink::Error),
@@ -147,7 +150,10 @@ pub async fn serve(
                     netconf.reload(load());
                 }
             }
-            Some(_) = links.next() => {
+            event = links.next() => {
+                if event.is_none() {
+                    return Err(Error::Deaf);
+                }
                 tokio::time::sleep(GATHER).await;
                 while let Some(Some(_)) = futures_util::FutureExt::now_or_never(links.next()) {}
             }
