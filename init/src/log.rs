@@ -81,14 +81,14 @@ pub fn debug(text: &str) {
 
 /// A line without the frame, for the screens of recovery and shutdown.
 pub fn plain(text: &str) {
-    write(text, "info");
+    write(text);
 }
 
 fn line(level: &str, text: &str) {
-    write(&format!("[            ] init:{level}: {text}"), level);
+    write(&format!("[            ] init:{level}: {text}"));
 }
 
-fn write(text: &str, level: &str) {
+fn write(text: &str) {
     let mut outputs = OUTPUTS.lock().unwrap_or_else(PoisonError::into_inner);
     let with_newline = format!("{text}\n");
     if outputs.consoles.is_empty() {
