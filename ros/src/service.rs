@@ -158,16 +158,7 @@ async fn run_on_containers(command: ServiceCommand) -> Outcome {
             follow,
             lines,
             services,
-        } => {
-            let services = control.select(&services.names)?;
-            let mut out = io::stdout().lock();
-            // A reader that went away (`| head`) ends it.
-            logs::read(&control, &services, Extent { lines, follow }, |line| {
-                writeln!(out, "{line}").is_ok()
-            })
-            .await?;
-            Ok(ExitCode::SUCCESS)
-        }
+        } => print_logs(&control, &services.names, Extent { lines, follow }).await,
         ServiceCommand::Up {
             force_recreate,
             services,
@@ -203,5 +194,14 @@ async fn run_on_containers(command: ServiceCommand) -> Outcome {
 async fn up(control: &Control, names: &[String], recreate: Recreate) -> Outcome {
     let services = control.select(names)?;
     control.up(&services, recreate).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn print_logs(control: &Control, names: &[String], extent: Extent) -> Outcome {
+    let services = control.select(names)?;
+    let mut out = io::stdout().lock();
+    // A reader that went away (`| head`) ends it.
+    let print = |line: &str| writeln!(out, "{line}").is_ok();
+    logs::read(control, &services, extent, print).await?;
     Ok(ExitCode::SUCCESS)
 }

@@ -1,15 +1,17 @@
 //! What to do next: from what is wanted and what is, to steps with reasons. Pure; called again after every change, so a step is only
 //! ever the next one of its service.
 
+mod container;
+mod order;
+
 use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
 use super::desired::Desired;
-use super::graph::Strength;
 use super::history::History;
-use super::observe::{Container, Host, Observed, State};
-use crate::compose::{Condition, Rebuild, Restart, Scope, Service};
+use super::observe::{Container, Observed, State};
+use crate::compose::{Condition, Service};
 
 /// A service that does not write its readiness file holds others up for so long and no longer.
 const READY_LIMIT: Duration = Duration::from_secs(120);
@@ -214,211 +216,6 @@ impl<'a> Planner<'a> {
             _ => None,
         }
     }
-
-    /// What to wait for, when something that comes before is not there yet.
-    fn unmet(&self, service: &Service) -> Option<Next> {
-        self.desired
-            .graph
-            .after(&service.name)
-            .find_map(|(name, strength)| {
-                let other = self.desired.project.services.get(name)?;
-                match self.reached(other, strength) {
-                    Reached::Yes => None,
-                    Reached::No(reason) => Some(Next::waiting(reason)),
-                    Reached::Until(at, reason) => Some(Next::Later(at, Standing::Waiting(reason))),
-                }
-            })
-    }
-
-    /// Whether `service` has come as far as those that come after it want.
-    fn reached(&self, service: &Service, strength: Strength) -> Reached {
-        let name = &service.name;
-        if strength == Strength::Soft && self.will_not_come(service) {
-            return Reached::Yes;
-        }
-        let Some(container) = self
-            .container(service)
-            .filter(|container| self.ran(service, container))
-        else {
-            return Reached::No(format!("waits until {name} has started"));
-        };
-        let running = container.state == State::Running;
-        if !service.os.detach {
-            return if running {
-                Reached::No(format!("waits until {name} has finished"))
-            } else {
-                Reached::Yes
-            };
-        }
-        match &service.os.ready {
-            Some(file) if running && !self.observed.ready.contains(file) => self.not_ready(service),
-            _ if self.busy.contains(name) => Reached::No(format!("waits until {name} has started")),
-            _ => Reached::Yes,
-        }
-    }
-
-    fn not_ready(&self, service: &Service) -> Reached {
-        // Without a time of start the manager was started anew while it ran: its time counts from the manager's start.
-        let limit = self.history.of(&service.name).started.unwrap_or_default() + READY_LIMIT;
-        if self.now >= limit {
-            return Reached::Yes;
-        }
-        Reached::Until(limit, format!("waits until {} is ready", service.name))
-    }
-
-    /// It takes no part, is unusable, or failed at its first attempt: nobody waits for it.
-    fn will_not_come(&self, service: &Service) -> bool {
-        let started = self
-            .container(service)
-            .is_some_and(|container| self.ran(service, container));
-        let failed = !started
-            && self.history.of(&service.name).failures > 0
-            && !self.busy.contains(&service.name);
-        self.out(service).is_some()
-            || self.desired.graph.broken.contains_key(&service.name)
-            || failed
-    }
-
-    fn reload_after(&self) -> Vec<String> {
-        let services = self
-            .desired
-            .project
-            .runnable()
-            .filter(|service| service.os.reloadconfig);
-        let reached = services
-            .filter(|service| matches!(self.reached(service, Strength::Hard), Reached::Yes));
-        reached.map(|service| service.name.clone()).collect()
-    }
-
-    fn wanted(&self, service: &Service, host: &Host) -> Next {
-        let image = host.image(&service.image);
-        let Some(container) = self.container(service) else {
-            return match image {
-                Some(_) => Next::Do(Action::Create { replace: None }, "has no container".into()),
-                None => self.pull(service),
-            };
-        };
-        match (self.drift(service, container, image), image) {
-            (Some(drift), None) if drift.definition => self.pull(service),
-            (Some(drift), _) => Next::Do(
-                Action::Create {
-                    replace: Some(container.id.clone()),
-                },
-                drift.reason,
-            ),
-            (None, _) => self.keep(service, container),
-        }
-    }
-
-    fn pull(&self, service: &Service) -> Next {
-        let network = self
-            .desired
-            .project
-            .services
-            .get(NETWORK)
-            .filter(|network| network.name != service.name);
-        let online = network.map_or(Reached::Yes, |network| {
-            self.reached(network, Strength::Soft)
-        });
-        match online {
-            Reached::Yes => Next::Do(Action::Pull, format!("image {} is not here", service.image)),
-            Reached::No(reason) => {
-                Next::waiting(format!("image {} is not here; {reason}", service.image))
-            }
-            Reached::Until(at, reason) => Next::Later(
-                at,
-                Standing::Waiting(format!("image {} is not here; {reason}", service.image)),
-            ),
-        }
-    }
-
-    /// Why the container is not the one that is wanted.
-    fn drift(
-        &self,
-        service: &Service,
-        container: &Container,
-        image: Option<&str>,
-    ) -> Option<Drift> {
-        if self.observed.marks.recreate.contains(&service.name) {
-            return Some(Drift {
-                reason: "is to be made anew".into(),
-                definition: false,
-            });
-        }
-        let old_boot = container.boot != self.observed.boot;
-        if service.os.rebuild == Rebuild::Always && old_boot {
-            return Some(Drift {
-                reason: "is made anew at each boot".into(),
-                definition: image.is_none(),
-            });
-        }
-        if service.name == CONSOLE {
-            // People are logged in: only another console replaces it while it runs.
-            let switched = container.console != service.os.console;
-            return switched.then(|| Drift {
-                reason: "another console was chosen".into(),
-                definition: true,
-            });
-        }
-        if service.os.rebuild == Rebuild::Never {
-            return None;
-        }
-        if service.hash() != container.hash {
-            return Some(Drift {
-                reason: "its definition changed".into(),
-                definition: true,
-            });
-        }
-        let other_image = image.is_some_and(|image| image != container.image_id);
-        other_image.then(|| Drift {
-            reason: "its image changed".into(),
-            definition: false,
-        })
-    }
-
-    /// What to do with the right container.
-    fn keep(&self, service: &Service, container: &Container) -> Next {
-        let start = |reason: &str| {
-            Next::Do(
-                Action::Start {
-                    id: container.id.clone(),
-                },
-                reason.to_owned(),
-            )
-        };
-        match container.state {
-            State::Running => Next::well(),
-            State::Created => start("was never started"),
-            State::Exited { .. } if !self.ran(service, container) => {
-                start("was not started in this boot")
-            }
-            // The user's Docker keeps its own containers.
-            State::Exited { .. } if service.os.scope == Scope::User => Next::well(),
-            State::Exited { code } => self.after_exit(service, container, code),
-        }
-    }
-
-    fn after_exit(&self, service: &Service, container: &Container, code: i64) -> Next {
-        let again = match service.restart {
-            Restart::Always | Restart::UnlessStopped => true,
-            Restart::OnFailure(limit) => {
-                code != 0
-                    && limit.is_none_or(|limit| self.history.of(&service.name).failures <= limit)
-            }
-            Restart::No => false,
-        };
-        match (again, code) {
-            (true, _) => Next::Do(
-                Action::Start {
-                    id: container.id.clone(),
-                },
-                format!("ended with code {code}"),
-            ),
-            (false, 0) => Next::well(),
-            (false, _) => Next::Stand(Standing::Failed(format!("ended with code {code}"))),
-        }
-    }
-
     fn not_too_soon(&self, service: &Service, wanted: Next) -> Next {
         let attempts = self.history.of(&service.name);
         if self.now >= attempts.not_before {
@@ -431,18 +228,6 @@ impl<'a> Planner<'a> {
         };
         Next::Later(attempts.not_before, Standing::Failed(error))
     }
-}
-
-enum Reached {
-    Yes,
-    No(String),
-    Until(Duration, String),
-}
-
-struct Drift {
-    reason: String,
-    /// A new container may need another image than the old one had.
-    definition: bool,
 }
 
 impl fmt::Display for Step {

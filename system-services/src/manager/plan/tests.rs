@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::*;
 use crate::compose::HASH_LABEL;
+use crate::manager::observe::Host;
 use crate::manager::testing::project;
 
 const SYSTEM: &str = "io.rancher.os.scope: system";

@@ -1,0 +1,144 @@
+//! What a service's container should be, and what is to be done when it is not.
+
+use super::order::Reached;
+use super::{Action, CONSOLE, NETWORK, Next, Planner, Standing};
+use crate::compose::{Rebuild, Restart, Scope, Service};
+use crate::manager::graph::Strength;
+use crate::manager::observe::{Container, Host, State};
+
+struct Drift {
+    reason: String,
+    /// A new container may need another image than the old one had.
+    definition: bool,
+}
+
+impl Planner<'_> {
+    pub(super) fn wanted(&self, service: &Service, host: &Host) -> Next {
+        let image = host.image(&service.image);
+        let Some(container) = self.container(service) else {
+            return match image {
+                Some(_) => Next::Do(Action::Create { replace: None }, "has no container".into()),
+                None => self.pull(service),
+            };
+        };
+        match (self.drift(service, container, image), image) {
+            (Some(drift), None) if drift.definition => self.pull(service),
+            (Some(drift), _) => Next::Do(
+                Action::Create {
+                    replace: Some(container.id.clone()),
+                },
+                drift.reason,
+            ),
+            (None, _) => self.keep(service, container),
+        }
+    }
+
+    fn pull(&self, service: &Service) -> Next {
+        let network = self
+            .desired
+            .project
+            .services
+            .get(NETWORK)
+            .filter(|network| network.name != service.name);
+        let online = network.map_or(Reached::Yes, |network| {
+            self.reached(network, Strength::Soft)
+        });
+        match online {
+            Reached::Yes => Next::Do(Action::Pull, format!("image {} is not here", service.image)),
+            Reached::No(reason) => {
+                Next::waiting(format!("image {} is not here; {reason}", service.image))
+            }
+            Reached::Until(at, reason) => Next::Later(
+                at,
+                Standing::Waiting(format!("image {} is not here; {reason}", service.image)),
+            ),
+        }
+    }
+
+    /// Why the container is not the one that is wanted.
+    fn drift(
+        &self,
+        service: &Service,
+        container: &Container,
+        image: Option<&str>,
+    ) -> Option<Drift> {
+        if self.observed.marks.recreate.contains(&service.name) {
+            return Some(Drift {
+                reason: "is to be made anew".into(),
+                definition: false,
+            });
+        }
+        let old_boot = container.boot != self.observed.boot;
+        if service.os.rebuild == Rebuild::Always && old_boot {
+            return Some(Drift {
+                reason: "is made anew at each boot".into(),
+                definition: image.is_none(),
+            });
+        }
+        if service.name == CONSOLE {
+            // People are logged in: only another console replaces it while it runs.
+            let switched = container.console != service.os.console;
+            return switched.then(|| Drift {
+                reason: "another console was chosen".into(),
+                definition: true,
+            });
+        }
+        if service.os.rebuild == Rebuild::Never {
+            return None;
+        }
+        if service.hash() != container.hash {
+            return Some(Drift {
+                reason: "its definition changed".into(),
+                definition: true,
+            });
+        }
+        let other_image = image.is_some_and(|image| image != container.image_id);
+        other_image.then(|| Drift {
+            reason: "its image changed".into(),
+            definition: false,
+        })
+    }
+
+    /// What to do with the right container.
+    fn keep(&self, service: &Service, container: &Container) -> Next {
+        let start = |reason: &str| {
+            Next::Do(
+                Action::Start {
+                    id: container.id.clone(),
+                },
+                reason.to_owned(),
+            )
+        };
+        match container.state {
+            State::Running => Next::well(),
+            State::Created => start("was never started"),
+            State::Exited { .. } if !self.ran(service, container) => {
+                start("was not started in this boot")
+            }
+            // The user's Docker keeps its own containers.
+            State::Exited { .. } if service.os.scope == Scope::User => Next::well(),
+            State::Exited { code } => self.after_exit(service, container, code),
+        }
+    }
+
+    fn after_exit(&self, service: &Service, container: &Container, code: i64) -> Next {
+        let again = match service.restart {
+            Restart::Always | Restart::UnlessStopped => true,
+            Restart::OnFailure(limit) => {
+                code != 0
+                    && limit.is_none_or(|limit| self.history.of(&service.name).failures <= limit)
+            }
+            Restart::No => false,
+        };
+        match (again, code) {
+            (true, _) => Next::Do(
+                Action::Start {
+                    id: container.id.clone(),
+                },
+                format!("ended with code {code}"),
+            ),
+            (false, 0) => Next::well(),
+            (false, _) => Next::Stand(Standing::Failed(format!("ended with code {code}"))),
+        }
+    }
+}
