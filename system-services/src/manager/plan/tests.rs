@@ -195,8 +195,8 @@ fn containers_of_an_earlier_boot_are_started_again() {
     assert_eq!(
         machine.text(),
         [
-            "start ntp: was not started in this boot",
-            "recreate console: is made anew at each boot"
+            "recreate console: is made anew at each boot",
+            "start ntp: was not started in this boot"
         ]
     );
 }
