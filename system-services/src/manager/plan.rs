@@ -176,7 +176,7 @@ impl<'a> Planner<'a> {
             return Next::Stand(Standing::Failed(circle.clone()));
         }
         let Some(host) = self.observed.host(service.os.scope) else {
-            return Next::waiting("waits until docker answers");
+            return Next::Stand(self.without_docker());
         };
         if let Some(wait) = self.unmet(service) {
             return wait;
@@ -185,6 +185,16 @@ impl<'a> Planner<'a> {
         match wanted {
             Next::Do(..) => self.not_too_soon(service, wanted),
             other => other,
+        }
+    }
+
+    /// Services of the user have nowhere to run while the user's Docker does not answer.
+    fn without_docker(&self) -> Standing {
+        match self.desired.project.services.get(USER_DOCKER) {
+            Some(docker) if !self.will_not_come(docker) => {
+                Standing::Waiting("waits until docker answers".into())
+            }
+            _ => Standing::Failed("docker does not run".into()),
         }
     }
 

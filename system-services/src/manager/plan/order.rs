@@ -68,7 +68,7 @@ impl Planner<'_> {
     }
 
     /// It takes no part, is unusable, or failed at its first attempt: nobody waits for it.
-    fn will_not_come(&self, service: &Service) -> bool {
+    pub(super) fn will_not_come(&self, service: &Service) -> bool {
         let started = self
             .container(service)
             .is_some_and(|container| self.ran(service, container));

@@ -441,6 +441,22 @@ fn services_of_the_user_go_to_the_users_docker_and_stay_with_it() {
 }
 
 #[test]
+fn without_a_docker_of_their_own_services_of_the_user_fail() {
+    let mut machine = Machine::new(
+        "
+        docker: {image: i, labels: {SYSTEM}}
+        web: {image: i}
+    ",
+    );
+    machine.desired.disabled.insert("docker".into());
+    assert_eq!(
+        machine.text(),
+        ["docker out: is disabled", "web failed: docker does not run"]
+    );
+    assert!(machine.plan().is_up());
+}
+
+#[test]
 fn conditions_keep_services_out_with_a_reason() {
     let mut machine = Machine::new("
         cloud-init: {image: i, labels: {SYSTEM, io.rancher.os.condition: network-datasource, io.rancher.os.detach: false}}
