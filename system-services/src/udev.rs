@@ -77,6 +77,7 @@ pub fn run() -> Result<(), Error> {
     // A socket left by the container before would pass for a running udevd.
     std::fs::remove_file(CONTROL).ok();
     let mut udevd = Command::new(UDEVD)
+        .arg(format!("--children-max={}", workers()))
         .spawn()
         .map_err(|error| Error::Start(UDEVD, error))?;
     // Not waited for: it ends with the process.
@@ -89,6 +90,12 @@ pub fn run() -> Result<(), Error> {
         })
         .map_err(|error| Error::Start("a thread", error))?;
     supervise(&mut udevd, &signals)
+}
+
+/// udevd's own choice, eight and more, has each of two processors change between ten processes while the user's Docker starts.
+fn workers() -> usize {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    (2 * processors).max(4)
 }
 
 /// Waits for the end of udevd, which SIGTERM brings about.
