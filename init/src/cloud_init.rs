@@ -14,8 +14,14 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Runs it. A failure costs the user-data, not the boot.
 pub fn run(machine: &mut Machine) -> Result<(), Halted> {
-    let before = machine.loaded.config.clone();
-    if before.rancher.cloud_init.datasources.is_empty() {
+    if machine
+        .loaded
+        .config
+        .rancher
+        .cloud_init
+        .datasources
+        .is_empty()
+    {
         log::debug("no datasources");
     } else {
         let mut command = Command::new("ros");
@@ -34,9 +40,10 @@ pub fn run(machine: &mut Machine) -> Result<(), Halted> {
     }
     configuration::read(machine);
     configuration::report(machine)?;
-    if machine.loaded.config != before {
+    // OEM, state file system and user-data have each added to it since.
+    if machine.loaded.config != machine.applied {
         configuration::apply_kernel_settings(machine)?;
-        system_docker::run(machine)?;
     }
+    system_docker::run(machine)?;
     Ok(())
 }

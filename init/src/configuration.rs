@@ -30,7 +30,8 @@ pub fn read(machine: &mut Machine) {
 
 /// Host name, `/etc/hosts`, sysctl and modules.
 pub fn apply_kernel_settings(machine: &mut Machine) -> Result<(), Halted> {
-    let config = &machine.loaded.config;
+    machine.applied = machine.loaded.config.clone();
+    let config = &machine.applied;
     set_host_name(config)?;
     for (name, value) in &config.rancher.sysctl {
         if let Err(error) = kernel::sysctl::set(name, value) {

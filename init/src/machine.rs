@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use kernel::process::{Exit, Kill};
 use kernel::signals::{Event, Signals, wait_readable};
-use os_config::Loaded;
+use os_config::{Config, Loaded};
 
 use crate::children::Children;
 use crate::facts::Facts;
@@ -59,6 +59,8 @@ pub struct Machine {
     pub facts: Facts,
     /// The configuration, once read.
     pub loaded: Loaded,
+    /// The configuration that host name, sysctl and modules were last set from.
+    pub applied: Config,
     /// The record of this boot.
     pub record: Record,
     /// The daemons that are kept running.
@@ -79,6 +81,7 @@ impl Machine {
         Ok(Self {
             facts: Facts::default(),
             loaded: Loaded::default(),
+            applied: Config::default(),
             record: Record::default(),
             supervisor: Supervisor::default(),
             groups: None,
