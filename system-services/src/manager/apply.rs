@@ -61,16 +61,28 @@ pub async fn apply(context: &Context, service: &Service, step: &Step) -> Result<
     keep_off_while_going_down()?;
     match &step.action {
         Action::Pull => pull(context, &service.image).await,
+        Action::Prepare { replace } => {
+            make(context, service, replace.as_deref()).await?;
+            Ok(())
+        }
         Action::Create { replace } => {
-            if let Some(id) = replace {
-                remove(&context.engine, id).await?;
-            }
-            let id = create(context, service).await?;
+            let id = make(context, service, replace.as_deref()).await?;
             Mark::Recreate.clear(&service.name).map_err(Error::Mark)?;
             start(&context.engine, service, &id).await
         }
         Action::Start { id } => start(&context.engine, service, id).await,
     }
+}
+
+async fn make(
+    context: &Context,
+    service: &Service,
+    replace: Option<&str>,
+) -> Result<String, Error> {
+    if let Some(id) = replace {
+        remove(&context.engine, id).await?;
+    }
+    create(context, service).await
 }
 
 fn keep_off_while_going_down() -> Result<(), Error> {
@@ -167,6 +179,10 @@ fn body(engine: &Engine, service: &Service, boot: &str) -> ContainerCreateBody {
     body.labels
         .get_or_insert_default()
         .insert(BOOT_LABEL.to_owned(), boot.to_owned());
+    if service.os.createonly {
+        // Never run, but Docker makes no container without a command.
+        body.cmd.get_or_insert_with(|| vec!["true".to_owned()]);
+    }
     if service.os.scope == Scope::System {
         body.env
             .get_or_insert_default()

@@ -13,15 +13,13 @@ use nix::unistd::Pid;
 
 use super::desired::Desired;
 use super::engine::{self, Engine, SYSTEM_SOCKET, USER_SOCKET, is_done};
-use super::marks::{Mark, read_standing};
+use super::marks::{Mark, forget_standing, read_standing};
 use super::observe::{Observed, State, observe};
 use super::{PID_FILE, boot_id};
 use crate::compose::{SERVICE_LABEL, Scope, Service};
 
 /// How long `up` and `start` wait for one service.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// Until the manager has taken up a request, an old failure may still be written down.
-const TAKE_UP: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// What went wrong with a request.
@@ -248,6 +246,8 @@ impl Control {
                 Mark::Recreate.set(&service.name, "").map_err(Error::Mark)?;
             }
         }
+        // What the manager says from now on is news.
+        forget_standing().map_err(Error::Mark)?;
         wake_manager()?;
         let begun = Instant::now();
         for service in services {
@@ -270,7 +270,7 @@ impl Control {
                 return Ok(());
             }
             let standing = read_standing().remove(name).unwrap_or_default();
-            let failed = standing.starts_with("failed") && begun.elapsed() >= TAKE_UP;
+            let failed = standing.starts_with("failed");
             if failed || begun.elapsed() >= PATIENCE {
                 return Err(Error::DidNotStart {
                     service: name.clone(),

@@ -93,6 +93,8 @@ impl Keeper {
     pub fn reload(&mut self) {
         self.desired = Desired::load();
         self.history.clear_failures();
+        // Who asked waits for news.
+        self.standing.clear();
         self.report_problems();
     }
 
@@ -228,6 +230,7 @@ impl Keeper {
                 "Pulling {} ({})...",
                 service.name, service.image
             )),
+            Action::Prepare { .. } => {}
             _ if self.started.contains(&service.name) => LOG.info(&step),
             _ => LOG.info(format_args!(
                 "{} [{}]: Starting",
@@ -252,7 +255,7 @@ impl Keeper {
         let now = self.begun.elapsed();
         self.busy.remove(&step.service);
         match result {
-            Ok(()) if step.action == Action::Pull => {}
+            Ok(()) if matches!(step.action, Action::Pull | Action::Prepare { .. }) => {}
             Ok(()) => {
                 self.history.started(&step.service, now);
                 if self.started.insert(step.service.clone()) {
@@ -289,7 +292,7 @@ impl Keeper {
                 self.say_once(format!("[{service}]: left out: {reason}"));
             }
         }
-        if plan.is_up() && self.busy.is_empty() && !Event::Up.is_set() {
+        if plan.up && self.busy.is_empty() && !Event::Up.is_set() {
             LOG.info("Project [os]: Project started");
             LOG.info(format_args!("RancherOS {} started", self.desired.version));
             if let Err(error) = Event::Up.set() {

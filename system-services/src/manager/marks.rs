@@ -115,6 +115,14 @@ pub fn write_standing(standing: &BTreeMap<String, String>) -> io::Result<()> {
     std::fs::rename(&new, Path::new(FOLDER).join("standing.json"))
 }
 
+/// Takes away what was written down, so that what is there later is news.
+pub fn forget_standing() -> io::Result<()> {
+    match std::fs::remove_file(Path::new(FOLDER).join("standing.json")) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
 /// Where each service stood last; empty when the manager has not said.
 #[must_use]
 pub fn read_standing() -> BTreeMap<String, String> {

@@ -15,6 +15,8 @@ use crate::compose::{Condition, Service};
 
 /// A service that does not write its readiness file holds others up for so long and no longer.
 const READY_LIMIT: Duration = Duration::from_secs(120);
+/// Templates are made once everything is ready, or this long after the manager's start.
+const SETTLED_AFTER: Duration = Duration::from_secs(60);
 /// The service that fetches images when they are missing must come after this one.
 const NETWORK: &str = "network";
 /// The service the user waits for.
@@ -27,6 +29,11 @@ const CONSOLE: &str = "console";
 pub enum Action {
     /// Fetch its image.
     Pull,
+    /// Make the container of a template, after removing one that is there.
+    Prepare {
+        /// Id of the container to remove.
+        replace: Option<String>,
+    },
     /// Make its container, after removing one that is there, and start it.
     Create {
         /// Id of the container to remove.
@@ -72,22 +79,10 @@ pub struct Plan {
     pub reload_after: Vec<String>,
     /// All other services, with where they stand.
     pub standing: Vec<(String, Standing)>,
+    /// Every service has come as far as it can without further attempts.
+    pub up: bool,
     /// When to look again though nothing happens.
     pub wake: Option<Duration>,
-}
-
-impl Plan {
-    /// Every service has come as far as it can without further attempts.
-    #[must_use]
-    pub fn is_up(&self) -> bool {
-        // Without any service there is no plan at all: the machine goes down.
-        self.steps.is_empty()
-            && !self.standing.is_empty()
-            && self
-                .standing
-                .iter()
-                .all(|(_, standing)| !matches!(standing, Standing::Waiting(_)))
-    }
 }
 
 /// Plans. `busy` are the services for which a step is being done; `now` is the time since the manager's start.
@@ -124,8 +119,13 @@ pub fn plan(
             }
         }
     }
+    let waiting = |(_, standing): &(String, Standing)| matches!(standing, Standing::Waiting(_));
+    plan.up = plan.steps.is_empty() && !plan.standing.iter().any(waiting);
     plan.reload_after = planner.reload_after();
     plan.steps.sort_by_key(|step| urgency(&step.service));
+    if plan.up && planner.settled() {
+        plan.steps.extend(planner.template());
+    }
     plan
 }
 
@@ -244,6 +244,7 @@ impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let verb = match &self.action {
             Action::Pull => "pull",
+            Action::Prepare { .. } => "prepare",
             Action::Create { replace: None } => "create",
             Action::Create { replace: Some(_) } => "recreate",
             Action::Start { .. } => "start",

@@ -1,7 +1,7 @@
 //! What a service's container should be, and what is to be done when it is not.
 
 use super::order::Reached;
-use super::{Action, CONSOLE, NETWORK, Next, Planner, Standing};
+use super::{Action, CONSOLE, NETWORK, Next, Planner, SETTLED_AFTER, Standing, Step};
 use crate::compose::{Rebuild, Restart, Scope, Service};
 use crate::manager::graph::Strength;
 use crate::manager::observe::{Container, Host, State};
@@ -31,6 +31,48 @@ impl Planner<'_> {
             ),
             (None, _) => self.keep(service, container),
         }
+    }
+
+    /// Nothing is being started that a template would get in the way of.
+    pub(super) fn settled(&self) -> bool {
+        let ready = |service: &Service| match &service.os.ready {
+            Some(file) => self.observed.ready.contains(file) || self.out(service).is_some(),
+            None => true,
+        };
+        self.now >= SETTLED_AFTER || self.desired.project.runnable().all(ready)
+    }
+
+    /// The next template without the right container. Nothing waits for one: what they carry is copied into the definitions, and the
+    /// containers are there for people and for `--volumes-from`.
+    pub(super) fn template(&self) -> Option<Step> {
+        let templates = self
+            .desired
+            .project
+            .services
+            .values()
+            .filter(|service| service.os.createonly);
+        templates
+            .filter(|service| !self.busy.contains(&service.name))
+            .find_map(|service| {
+                let host = self.observed.host(service.os.scope)?;
+                let image = host.image(&service.image)?;
+                let failed = self.history.of(&service.name).failures > 0;
+                let (replace, reason) = match host.containers.get(&service.name) {
+                    None => (None, "has no container"),
+                    Some(old) if old.hash != service.hash() => {
+                        (Some(old.id.clone()), "its definition changed")
+                    }
+                    Some(old) if old.image_id != image => {
+                        (Some(old.id.clone()), "its image changed")
+                    }
+                    Some(_) => return None,
+                };
+                (!failed).then(|| Step {
+                    service: service.name.clone(),
+                    action: Action::Prepare { replace },
+                    reason: reason.to_owned(),
+                })
+            })
     }
 
     fn pull(&self, service: &Service) -> Next {

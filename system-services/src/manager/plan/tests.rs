@@ -120,7 +120,7 @@ fn what_is_independent_is_planned_at_once_and_docker_first() {
             "web waiting: waits until docker answers",
         ]
     );
-    assert!(!machine.plan().is_up());
+    assert!(!machine.plan().up);
 }
 
 #[test]
@@ -453,7 +453,35 @@ fn without_a_docker_of_their_own_services_of_the_user_fail() {
         machine.text(),
         ["docker out: is disabled", "web failed: docker does not run"]
     );
-    assert!(machine.plan().is_up());
+    assert!(machine.plan().up);
+}
+
+#[test]
+fn templates_are_made_one_by_one_when_all_is_ready() {
+    let mut machine = Machine::new(
+        "
+        network: {image: i, labels: {SYSTEM, io.rancher.os.ready: /run/network-done}}
+        one: {image: i, labels: {SYSTEM, io.rancher.os.createonly: true}}
+        two: {image: i, labels: {SYSTEM, io.rancher.os.createonly: true}}
+    ",
+    );
+    machine.started("network", State::Running);
+    assert_eq!(machine.text(), ["network well"]);
+    machine
+        .observed
+        .ready
+        .insert(PathBuf::from("/run/network-done"));
+    assert_eq!(
+        machine.text(),
+        ["prepare one: has no container", "network well"]
+    );
+    assert!(machine.plan().up);
+    machine.there("one", State::Created);
+    machine.there("two", State::Created).hash = "other".into();
+    assert_eq!(
+        machine.text(),
+        ["prepare two: its definition changed", "network well"]
+    );
 }
 
 #[test]
