@@ -80,7 +80,7 @@ fn judge_addresses(judge: &mut Judge, guest: &Guest) {
     });
     judge.check("the static network carries packets", || {
         // QEMU's own network answers ARP and ping for its gateway.
-        ssh.ok("ping -c 1 -W 5 192.168.77.2").map(drop)
+        ssh.ok("sudo ping -c 1 -W 5 192.168.77.2").map(drop)
     });
 }
 
@@ -95,7 +95,7 @@ fn judge_names(judge: &mut Judge, guest: &Guest) {
     });
     judge.check("the host's own name resolves", || {
         contains(&ssh.ok("cat /etc/hosts")?, "net")?;
-        ssh.ok("ping -c 1 -W 5 net").map(drop)
+        ssh.ok("sudo ping -c 1 -W 5 net").map(drop)
     });
 }
 
