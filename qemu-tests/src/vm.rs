@@ -91,6 +91,25 @@ impl Vm {
         self.started.elapsed()
     }
 
+    /// Processor seconds that QEMU has used so far: what a boot costs, however busy the host is.
+    ///
+    /// # Errors
+    /// When the process is gone.
+    pub fn processor_seconds(&self) -> Result<f64> {
+        let file = PathBuf::from(format!("/proc/{}/stat", self.child.id()));
+        let text = std::fs::read_to_string(&file)
+            .map_err(HarnessError::file("read QEMU's times", &file))?;
+        // proc(5): utime and stime are fields 14 and 15; the name in field 2 may hold blanks but ends with the last bracket.
+        let fields = text
+            .rsplit_once(')')
+            .map(|(_, rest)| rest)
+            .unwrap_or_default();
+        let ticks = fields.split_whitespace().skip(11).take(2);
+        let ticks: f64 = ticks.filter_map(|field| field.parse::<f64>().ok()).sum();
+        // USER_HZ is 100 on every Linux that QEMU's x86 binaries run on.
+        Ok(ticks / 100.0)
+    }
+
     /// A folder that lives as long as the machine.
     pub fn scratch(&self) -> &Path {
         self.scratch.path()

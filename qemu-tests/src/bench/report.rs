@@ -55,7 +55,7 @@ impl Report {
     /// The tables for the terminal, in Markdown.
     pub fn table(&self, budgets: &Budgets) -> String {
         let mut text = String::from(
-            "| variant | boots | API s | `docker version` s (all) | ssh login s | idle MiB |\n|---|---|---|---|---|---|\n",
+            "| variant | boots | API s | `docker version` s (all) | processor s | ssh login s | idle MiB |\n|---|---|---|---|---|---|---|\n",
         );
         for (variant, samples) in &self.samples {
             let cell = |of: fn(&Sample) -> Option<f64>, scale: f64| {
@@ -67,11 +67,12 @@ impl Report {
                 .map(|sample| format!("{:.1}", sample.version_s))
                 .collect();
             text.push_str(&format!(
-                "| {variant} | {} | {} | **{}** ({}) | {} | {} |\n",
+                "| {variant} | {} | {} | **{}** ({}) | {} | {} | {} |\n",
                 samples.len(),
                 cell(|sample| Some(sample.api_s), 1.0),
                 cell(|sample| Some(sample.version_s), 1.0),
                 all.join(", "),
+                cell(|sample| Some(sample.cpu_s), 1.0),
                 cell(|sample| Some(sample.login_s), 1.0),
                 cell(|sample| sample.memory_kib, 1024.0),
             ));
