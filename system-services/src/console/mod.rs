@@ -2,12 +2,14 @@
 //!
 //! Owns what it writes under `/etc` of its container, the SSH host keys, the marked block of authorized_keys and `/run/console-done`.
 //! The order is that of RancherOS 1.x (keys, write_files, mounts, runcmd, script, start.sh, console-done, rc.local, logins), but logins
-//! wait for the hooks only for [`PATIENCE`], and the user's Docker only for [`HOOK_LIMIT`]: nothing the user wrote can lock him out.
+//! wait for the hooks only for [`logins::PATIENCE`], and the user's Docker only for [`logins::HOOK_LIMIT`]: nothing the user wrote can lock
+//! him out.
 
 pub mod accounts;
 mod authorized_keys;
 mod hooks;
 mod login;
+mod logins;
 mod mounts;
 mod profile;
 mod ssh;
@@ -18,8 +20,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::{chown, symlink};
 use std::path::Path;
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
-use std::time::{Duration, Instant};
+use std::sync::mpsc::{self, Sender};
 
 use kernel::signals::Signals;
 use os_config::Problem;
@@ -30,25 +31,14 @@ pub use self::login::autologin;
 
 use self::accounts::{Accounts, Password, User};
 use self::hooks::Runner;
-use self::terminals::{Autologin, Choice, Programs};
+use self::logins::Milestone;
 use crate::files;
 use crate::log::{Chain, Log};
-use crate::respawn::{self, Respawn};
+use crate::respawn::Respawn;
 
 const LOG: Log = Log::of("console");
 
-/// How long sshd and the gettys wait for the hooks: a login then sees what the hooks did.
-pub const PATIENCE: Duration = Duration::from_secs(10);
-/// After this the user's Docker starts although a hook still runs.
-pub const HOOK_LIMIT: Duration = Duration::from_secs(300);
-
-/// Longest wait of tty2 to tty6 for Docker.
-const LATER: Duration = Duration::from_secs(20);
-
 const DONE: &str = "/run/console-done";
-const DOCKER_DONE: &str = "/run/docker-done";
-const RESPAWN_LIST: &str = "/etc/respawn.conf";
-const RESPAWN_FOLDER: &str = "/etc/respawn.conf.d";
 const PROBLEMS: &str = "/run/ros/problems.json";
 const USERS: [&str; 2] = ["rancher", "docker"];
 
@@ -63,14 +53,6 @@ pub enum Error {
     Thread(#[source] io::Error),
 }
 
-/// What the hooks' thread tells.
-enum Milestone {
-    /// Docker may start.
-    Released,
-    /// rc.local too has ended.
-    Finished,
-}
-
 /// `ros console-init`: runs until SIGTERM.
 ///
 /// # Errors
@@ -80,7 +62,7 @@ pub fn run() -> Result<(), Error> {
     let loaded = load_running();
     let login = prepare(&loaded);
     let respawn = Respawn::default();
-    let programs = programs(&loaded);
+    let programs = logins::programs(&loaded);
 
     let (tell, told) = mpsc::channel();
     let hooks = loaded.clone();
@@ -93,59 +75,12 @@ pub fn run() -> Result<(), Error> {
         .name("logins".into())
         .spawn(move || {
             prepare_ssh(&ssh, login);
-            offer_logins(&waiter, programs, &told);
+            logins::offer(&waiter, programs, &told);
         })
         .map_err(Error::Thread)?;
 
     respawn.run_until_told(&signals);
     Ok(())
-}
-
-/// Starts the logins when the hooks are through or [`PATIENCE`] is over, and releases Docker at the latest after [`HOOK_LIMIT`].
-fn offer_logins(respawn: &Respawn, programs: Programs, told: &Receiver<Milestone>) {
-    let mut released = false;
-    let deadline = Instant::now() + PATIENCE;
-    let finished = loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        match told.recv_timeout(left) {
-            Ok(Milestone::Released) => released = true,
-            Ok(Milestone::Finished) | Err(RecvTimeoutError::Disconnected) => break true,
-            Err(RecvTimeoutError::Timeout) => break false,
-        }
-    };
-    if !finished {
-        LOG.info("hooks still run; logins are open");
-    }
-    for program in programs.first {
-        respawn.keep(program);
-    }
-    let later = respawn.clone();
-    let spawned = std::thread::Builder::new()
-        .name("later-logins".into())
-        .spawn(move || {
-            wait_for_docker();
-            for program in programs.later {
-                later.keep(program);
-            }
-        });
-    if let Err(error) = spawned {
-        LOG.error(format_args!("no logins on further terminals: {error}"));
-    }
-    if !released && !finished && told.recv_timeout(HOOK_LIMIT).is_err() {
-        LOG.warn(format_args!(
-            "hooks still run after {} s; Docker starts without waiting for them",
-            HOOK_LIMIT.as_secs()
-        ));
-        write_done();
-    }
-}
-
-/// The user's Docker is what people wait for; what nobody waits for leaves it the processor for a while.
-fn wait_for_docker() {
-    let deadline = Instant::now() + LATER;
-    while !Path::new(DOCKER_DONE).exists() && Instant::now() < deadline {
-        std::thread::sleep(Duration::from_millis(250));
-    }
 }
 
 /// Everything that needs no user's command and cannot hang.
@@ -341,37 +276,6 @@ fn interfaces() -> Vec<String> {
         .collect();
     names.sort();
     names
-}
-
-/// The list of programs to keep: ours, and those of `/etc/respawn.conf.d`. It is written down for whoever looks.
-fn programs(loaded: &Loaded) -> Programs {
-    let autologin = if loaded.config.disabled("autologin") {
-        Autologin::Disabled
-    } else {
-        Autologin::Asked
-    };
-    let choice = Choice {
-        cmdline: &loaded.cmdline,
-        ssh: &loaded.config.rancher.ssh,
-        autologin,
-    };
-    let mut programs = terminals::programs(choice, terminals::exists);
-    let mut files: Vec<_> = fs::read_dir(RESPAWN_FOLDER)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|entry| entry.path())
-        .collect();
-    files.sort();
-    for file in files {
-        let more = fs::read_to_string(file).unwrap_or_default();
-        programs.first.extend(respawn::parse(&more));
-    }
-    attempt(
-        RESPAWN_LIST,
-        fs::write(RESPAWN_LIST, programs.all().join("\n") + "\n"),
-    );
-    programs
 }
 
 /// Kernel messages stay off the consoles that people type on, except those that say that it dies.
