@@ -185,6 +185,10 @@ impl<'a> Apt<'a> {
             format!("Dir::Log \"{root}/log\";"),
             format!("Dir::Etc \"{root}/etc\";"),
             format!("Dir::Etc::SourceList \"{root}/sources.list\";"),
+            format!(
+                "Acquire::Check-Valid-Until \"{}\";",
+                self.context.settings.check_valid_until
+            ),
             "Dir::Etc::SourceParts \"/dev/null\";".to_owned(),
             "Dir::Etc::Parts \"/dev/null\";".to_owned(),
             "APT::Architecture \"amd64\"; APT::Architectures { \"amd64\"; };".to_owned(),

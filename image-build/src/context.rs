@@ -19,6 +19,8 @@ pub struct Settings {
     pub suite: String,
     /// Binary package that holds the kernel source.
     pub kernel_package: String,
+    /// Whether package lists past their date are refused.
+    pub check_valid_until: bool,
     /// Age in hours after which package lists are fetched again.
     pub refresh_hours: u64,
     /// Time stamp of all files, seconds since 1970.
@@ -58,9 +60,12 @@ impl Context {
             let (key, value) = item.split_once('=').ok_or_else(|| {
                 missing(format!("--set {item}: no `=`"), "Write --set key=value.")
             })?;
-            let value = value
-                .parse::<i64>()
-                .map_or_else(|_| value.into(), toml::Value::Integer);
+            let value = match value.parse::<bool>() {
+                Ok(flag) => toml::Value::Boolean(flag),
+                Err(_) => value
+                    .parse()
+                    .map_or_else(|_| value.into(), toml::Value::Integer),
+            };
             table.insert(key.to_owned(), value);
         }
         let settings = table.try_into().map_err(|e| data(&path, e))?;

@@ -215,10 +215,22 @@ fn kernel_image(context: &Context, apt: &Apt) -> Result<Kernel> {
 fn programs(context: &Context) -> Result<BTreeMap<String, PathBuf>> {
     context.say("programs", "cargo build --release -p ros -p init");
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
-    context
-        .run("programs", &cargo)
-        .dir(&context.repo)
-        .args(["build", "--release", "-p", "ros", "-p", "init"])
+    let mut run = context.run("programs", &cargo).dir(&context.repo);
+    // What `cargo run` tells this program about itself would look like a change to build scripts, and half of `ros` be compiled again.
+    let about_us = |name: &str| {
+        [
+            "CARGO_PKG_",
+            "CARGO_MANIFEST_",
+            "CARGO_CRATE_",
+            "CARGO_BIN_",
+        ]
+        .iter()
+        .any(|p| name.starts_with(p))
+    };
+    for (name, _) in std::env::vars().filter(|(name, _)| about_us(name)) {
+        run = run.env_remove(&name);
+    }
+    run.args(["build", "--release", "--locked", "-p", "ros", "-p", "init"])
         .go()?;
     let folder = std::env::var_os("CARGO_TARGET_DIR")
         .map_or_else(|| context.repo.join("target"), PathBuf::from);
