@@ -15,7 +15,7 @@ use super::engine::{Engine, SYSTEM_SOCKET, USER_SOCKET};
 use super::history::History;
 use super::marks::{Event, Mark, write_standing};
 use super::observe::{Observed, State, observe, ready_files};
-use super::plan::{Action, Plan, Standing, Step, plan, urgency};
+use super::plan::{Action, Plan, Standing, Step, plan};
 use super::{LOG, boot_id};
 use crate::compose::{SERVICE_LABEL, Scope};
 use crate::log::Chain;
@@ -24,8 +24,6 @@ use crate::log::Chain;
 const GLANCE: Duration = Duration::from_millis(50);
 /// While something waits, and no event may tell of what it waits for.
 const QUICK_LOOK: Duration = Duration::from_secs(1);
-/// How long the start of a more urgent service holds others back.
-const HOLD_BACK: Duration = Duration::from_secs(10);
 /// When nothing is awaited: events may get lost when a daemon restarts.
 const SLOW_LOOK: Duration = Duration::from_secs(30);
 /// How long the user's Docker may take to answer before it counts as absent.
@@ -43,8 +41,8 @@ pub struct Keeper {
     system: Engine,
     user: Option<Engine>,
     history: History,
-    /// Services for which a step is being done, and since when.
-    busy: BTreeMap<String, Duration>,
+    /// Services for which a step is being done.
+    busy: BTreeSet<String>,
     tasks: JoinSet<Done>,
     events: Arc<Notify>,
     begun: Instant,
@@ -74,7 +72,7 @@ impl Keeper {
             system,
             user: None,
             history: History::default(),
-            busy: BTreeMap::new(),
+            busy: BTreeSet::new(),
             ready: BTreeSet::new(),
             tasks: JoinSet::new(),
             events,
@@ -121,8 +119,7 @@ impl Keeper {
         let now = self.begun.elapsed();
         self.adopt(&observed);
         self.history.note_exits(&observed, now);
-        let busy = self.busy.keys().cloned().collect();
-        let plan = plan(&self.desired, &observed, &self.history, &busy, now);
+        let plan = plan(&self.desired, &observed, &self.history, &self.busy, now);
         if self.reload_after(&plan) {
             self.reload();
             return Duration::ZERO;
@@ -131,19 +128,9 @@ impl Keeper {
         let pause = self.pause(&plan, now);
         self.ready = observed.ready;
         for step in plan.steps {
-            if self.more_urgent_in_hand(&step.service, now) {
-                break;
-            }
-            self.begin(step, now);
+            self.begin(step);
         }
         pause
-    }
-
-    /// Steps of one urgency are done at once; the next wait until Docker has done those, but not long.
-    fn more_urgent_in_hand(&self, service: &str, now: Duration) -> bool {
-        let recent = |begun: &Duration| now.saturating_sub(*begun) < HOLD_BACK;
-        let mut others = self.busy.iter().filter(|(_, begun)| recent(begun));
-        others.any(|(other, _)| urgency(other) < urgency(service))
     }
 
     /// Ends when a step is done, Docker says something, or the time is over.
@@ -186,7 +173,7 @@ impl Keeper {
     fn adopt(&mut self, observed: &Observed) {
         for (service, container) in &observed.system.containers {
             let marked = observed.marks.ran.get(service) == Some(&container.id);
-            if container.state != State::Running || self.busy.contains_key(service) {
+            if container.state != State::Running || self.busy.contains(service) {
                 continue;
             }
             if !marked && Mark::Ran.set(service, &container.id).is_err() {
@@ -215,7 +202,7 @@ impl Keeper {
             .map_or(regular, |wake| regular.min(wake.saturating_sub(now)))
     }
 
-    fn begin(&mut self, step: Step, now: Duration) {
+    fn begin(&mut self, step: Step) {
         let Some(service) = self.desired.project.services.get(&step.service).cloned() else {
             return;
         };
@@ -238,7 +225,7 @@ impl Keeper {
                 service.name
             )),
         }
-        self.busy.insert(service.name.clone(), now);
+        self.busy.insert(service.name.clone());
         let context = Context {
             engine,
             boot: self.boot.clone(),

@@ -15,6 +15,9 @@ use crate::compose::{Condition, Service};
 
 /// A service that does not write its readiness file holds others up for so long and no longer.
 const READY_LIMIT: Duration = Duration::from_secs(120);
+/// For so long after the manager's start, services let more urgent ones go first.
+const HEAD_START: Duration = Duration::from_secs(15);
+const LEAST_URGENT: u8 = 2;
 /// Templates are made once everything is ready, or this long after the manager's start.
 const SETTLED_AFTER: Duration = Duration::from_secs(60);
 /// The service that fetches images when they are missing must come after this one.
@@ -119,10 +122,10 @@ pub fn plan(
             }
         }
     }
+    planner.give_head_start(&mut plan);
     let waiting = |(_, standing): &(String, Standing)| matches!(standing, Standing::Waiting(_));
     plan.up = plan.steps.is_empty() && !plan.standing.iter().any(waiting);
     plan.reload_after = planner.reload_after();
-    plan.steps.sort_by_key(|step| urgency(&step.service));
     if plan.up && planner.settled() {
         plan.steps.extend(planner.template());
     }
@@ -131,12 +134,11 @@ pub fn plan(
 
 /// How soon a service is started among those that could be: what the user waits for comes first, since starting a container keeps
 /// a processor busy for a while. Lower is sooner.
-#[must_use]
-pub fn urgency(service: &str) -> u8 {
+fn urgency(service: &str) -> u8 {
     match service {
         USER_DOCKER | CONSOLE => 0,
-        NETWORK => 1,
-        _ => 2,
+        NETWORK | "udev" => 1,
+        _ => LEAST_URGENT,
     }
 }
 
@@ -186,6 +188,54 @@ impl<'a> Planner<'a> {
             Next::Do(..) => self.not_too_soon(service, wanted),
             other => other,
         }
+    }
+
+    /// Early in the boot, a step waits for more urgent ones, and the least urgent also until the user's Docker answers.
+    fn give_head_start(&self, plan: &mut Plan) {
+        plan.steps.sort_by_key(|step| urgency(&step.service));
+        if self.now >= HEAD_START {
+            return;
+        }
+        let in_hand = self
+            .busy
+            .iter()
+            .chain(plan.steps.iter().map(|step| &step.service));
+        let first = in_hand.min_by_key(|service| urgency(service)).cloned();
+        let docker = self.docker_is_starting().then(|| USER_DOCKER.to_owned());
+        let (now, later) = plan.steps.drain(..).partition(|step| {
+            let more_urgent = |other: &String| urgency(other) < urgency(&step.service);
+            let least = urgency(&step.service) == LEAST_URGENT;
+            !first.as_ref().is_some_and(more_urgent) && !(least && docker.is_some())
+        });
+        plan.steps = now;
+        for step in later {
+            let other = first
+                .as_ref()
+                .filter(|other| urgency(other) < urgency(&step.service))
+                .or(docker.as_ref());
+            let reason = format!(
+                "lets {} start first",
+                other.map_or("others", String::as_str)
+            );
+            plan.standing
+                .push((step.service, Standing::Waiting(reason)));
+            plan.wake = Some(plan.wake.map_or(HEAD_START, |wake| wake.min(HEAD_START)));
+        }
+    }
+
+    fn docker_is_starting(&self) -> bool {
+        let docker = self.desired.project.services.get(USER_DOCKER);
+        docker.is_some_and(|docker| {
+            let ready = docker
+                .os
+                .ready
+                .as_ref()
+                .is_none_or(|file| self.observed.ready.contains(file));
+            let runs = self
+                .container(docker)
+                .is_some_and(|container| container.state == State::Running);
+            runs && !ready
+        })
     }
 
     /// Services of the user have nowhere to run while the user's Docker does not answer.

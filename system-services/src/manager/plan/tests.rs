@@ -40,7 +40,7 @@ impl Machine {
             },
             history: History::default(),
             busy: BTreeSet::new(),
-            now: Duration::ZERO,
+            now: HEAD_START,
         }
     }
 
@@ -100,27 +100,69 @@ impl Machine {
 }
 
 #[test]
-fn what_is_independent_is_planned_at_once_and_docker_first() {
-    let machine = Machine::new(
+fn what_is_independent_starts_at_once_and_what_people_wait_for_first() {
+    let mut machine = Machine::new(
         "
         udev: {image: i, labels: {SYSTEM}}
         ntp: {image: i, labels: {SYSTEM, io.rancher.os.after: udev}}
+        syslog: {image: i, labels: {SYSTEM}}
         network: {image: i, labels: {SYSTEM}}
-        docker: {image: i, labels: {SYSTEM}}
+        console: {image: i, labels: {SYSTEM}}
+        docker: {image: i, labels: {SYSTEM, io.rancher.os.ready: /run/docker-done}}
         web: {image: i}
     ",
     );
+    machine.now = Duration::ZERO;
+    let web = "web waiting: waits until docker answers";
+    let ntp = "ntp waiting: waits until udev has started";
     assert_eq!(
         machine.text(),
         [
+            "create console: has no container",
             "create docker: has no container",
-            "create network: has no container",
-            "create udev: has no container",
-            "ntp waiting: waits until udev has started",
-            "web waiting: waits until docker answers",
+            ntp,
+            web,
+            "udev waiting: lets console start first",
+            "network waiting: lets console start first",
+            "syslog waiting: lets console start first",
         ]
     );
     assert!(!machine.plan().up);
+
+    machine.started("console", State::Running);
+    machine.started("docker", State::Running);
+    let well = ["console well", "docker well"];
+    let both = [
+        "create udev: has no container",
+        "create network: has no container",
+    ];
+    let held = [
+        ntp,
+        well[0],
+        well[1],
+        web,
+        "syslog waiting: lets udev start first",
+    ];
+    assert_eq!(machine.text(), [both.as_slice(), &held].concat());
+
+    machine.started("udev", State::Running);
+    machine.started("network", State::Running);
+    assert!(
+        machine
+            .text()
+            .contains(&"syslog waiting: lets docker start first".to_owned())
+    );
+    machine.observed.ready.insert("/run/docker-done".into());
+    let rest = [
+        "create ntp: has no container",
+        "create syslog: has no container",
+    ];
+    assert_eq!(machine.text()[..2], rest);
+
+    machine.observed.ready.clear();
+    assert_eq!(machine.plan().wake, Some(HEAD_START));
+    machine.now = HEAD_START;
+    assert_eq!(machine.text()[..2], rest);
 }
 
 #[test]
