@@ -202,10 +202,10 @@ impl<'a> Planner<'a> {
             .chain(plan.steps.iter().map(|step| &step.service));
         let first = in_hand.min_by_key(|service| urgency(service)).cloned();
         let docker = self.docker_is_starting().then(|| USER_DOCKER.to_owned());
-        let (now, later) = plan.steps.drain(..).partition(|step| {
+        let (later, now) = plan.steps.drain(..).partition(|step| {
             let more_urgent = |other: &String| urgency(other) < urgency(&step.service);
             let least = urgency(&step.service) == LEAST_URGENT;
-            !first.as_ref().is_some_and(more_urgent) && !(least && docker.is_some())
+            first.as_ref().is_some_and(more_urgent) || (least && docker.is_some())
         });
         plan.steps = now;
         for step in later {
