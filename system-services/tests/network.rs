@@ -305,6 +305,36 @@ fn a_lease_brings_address_route_and_name_servers_quickly() {
 }
 
 #[test]
+fn the_users_own_client_arguments_are_used_and_its_leases_count() {
+    let Some(mut world) = World::new() else {
+        return;
+    };
+    world.plug("eth0", "52:54:00:77:07:01");
+    world.plug("eth1", "52:54:00:77:07:02");
+    world.dhcp_server();
+    let own = Interface {
+        dhcp_args: Some("dhcpcd -MA4 --clientid=chosen --noipv4ll".into()),
+        ..dhcp()
+    };
+    let service = Service::start(&world, config(vec![("eth0", own), ("eth1", dhcp())]));
+    for link in ["eth0", "eth1"] {
+        until(
+            "a lease",
+            || world.machine(&["-4", "addr", "show", "dev", link]),
+            |seen| seen.contains("inet 10.77.0.1"),
+        );
+    }
+    until(
+        "network-done",
+        || service.is_done().to_string(),
+        |seen| seen == "true",
+    );
+    let leases = fs::read_to_string(world.folder.path().join("dns")).unwrap();
+    // "chosen", as dnsmasq writes client ids.
+    assert!(leases.contains("00:63:68:6f:73:65:6e"), "{leases}");
+}
+
+#[test]
 fn static_and_dhcp_links_side_by_side_have_ordered_default_routes() {
     let Some(mut world) = World::new() else {
         return;

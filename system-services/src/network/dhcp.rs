@@ -1,4 +1,4 @@
-//! DHCP through Debian's dhcpcd: one process for all links with our settings, one more for each link with `dhcp_args`.
+//! DHCP through Debian's dhcpcd: one process for all links; one for each link when one of them has `dhcp_args`.
 //!
 //! Owns those processes, their configuration and the lease files that the hook writes. dhcpcd sets addresses and routes itself; names are
 //! `names.rs`'s.
@@ -21,7 +21,7 @@ use crate::log::Log;
 
 const LOG: Log = Log::of("netconf");
 const DHCPCD: &str = "dhcpcd";
-/// Name of the process that serves all links with our settings.
+/// Name of the process that serves all links.
 const MASTER: &str = "all";
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
@@ -101,85 +101,96 @@ impl Dhcp {
     /// # Errors
     /// When the configuration cannot be written.
     pub fn keep(&mut self, links: &[DhcpLink]) -> io::Result<()> {
-        let ours: Vec<&DhcpLink> = links
-            .iter()
-            .filter(|link| link.arguments.is_none())
-            .collect();
-        self.keep_master(&ours)?;
-        for link in links {
-            if let Some(arguments) = &link.arguments {
-                self.keep_own(link, arguments);
-            }
-        }
+        let wanted = self.wanted(links);
         let gone: Vec<String> = self
             .clients
-            .keys()
-            .filter(|name| {
-                *name != MASTER
-                    && !links
-                        .iter()
-                        .any(|link| link.name == **name && link.arguments.is_some())
-            })
-            .cloned()
+            .iter()
+            .filter(|(name, client)| wanted.get(*name) != Some(&client.arguments))
+            .map(|(name, _)| name.clone())
             .collect();
         for name in gone {
             self.stop_one(&name);
         }
-        Ok(())
-    }
-
-    fn keep_master(&mut self, links: &[&DhcpLink]) -> io::Result<()> {
-        if links.is_empty() {
-            self.stop_one(MASTER);
-            return Ok(());
+        let plain: Vec<&DhcpLink> = links
+            .iter()
+            .filter(|link| link.arguments.is_none())
+            .collect();
+        let configuration = configuration(&plain, &self.hook, &self.folder);
+        if configuration != self.configuration {
+            fs::write(self.configuration_file(), &configuration)?;
+            self.configuration = configuration;
+            for client in self.clients.values() {
+                // It reads the file again and takes up the new links.
+                signal(client, Signal::SIGHUP);
+            }
         }
-        let configuration = configuration(links, &self.hook, &self.folder);
-        if configuration == self.configuration {
-            return Ok(());
-        }
-        let path = self.folder.join("dhcpcd.conf");
-        fs::write(&path, &configuration)?;
-        self.configuration = configuration;
-        match self.clients.get(MASTER) {
-            // It reads the file again and takes up the new links.
-            Some(client) => signal(client, Signal::SIGHUP),
-            None => {
-                let arguments = ["--nobackground", "--quiet", "--config"]
-                    .into_iter()
-                    .map(str::to_owned)
-                    .chain([path.display().to_string()]);
-                self.add(MASTER, arguments.collect());
+        for (name, arguments) in wanted {
+            if !self.clients.contains_key(&name) {
+                self.add(&name, arguments);
             }
         }
         Ok(())
     }
 
-    fn keep_own(&mut self, link: &DhcpLink, arguments: &str) {
-        if self.clients.contains_key(&link.name) {
-            return;
-        }
-        let Ok(mut words) = shell_words::split(arguments) else {
-            LOG.error(format_args!(
-                "{}: dhcp_args: a quote is not closed",
-                link.name
-            ));
-            return;
+    /// The processes that should run, with their arguments: one for all links; or, since a second dhcpcd only hands its link to the first, one for
+    /// each link as soon as one has `dhcp_args`.
+    fn wanted(&self, links: &[DhcpLink]) -> BTreeMap<String, Vec<String>> {
+        let ours = || {
+            let file = self.configuration_file().display().to_string();
+            ["--nobackground", "--quiet", "--config", &file]
+                .map(str::to_owned)
+                .to_vec()
         };
-        // The user gives a whole command line; the program's name is not part of its arguments.
+        if links.is_empty() {
+            return BTreeMap::new();
+        }
+        if links.iter().all(|link| link.arguments.is_none()) {
+            return BTreeMap::from([(MASTER.to_owned(), ours())]);
+        }
+        let mut wanted = BTreeMap::new();
+        for link in links {
+            let mut arguments = match &link.arguments {
+                None => ours(),
+                Some(words) => match self.own_arguments(words) {
+                    Some(arguments) => arguments,
+                    None => {
+                        LOG.error(format_args!(
+                            "{}: dhcp_args: a quote is not closed",
+                            link.name
+                        ));
+                        continue;
+                    }
+                },
+            };
+            arguments.push(link.name.clone());
+            wanted.insert(link.name.clone(), arguments);
+        }
+        wanted
+    }
+
+    fn configuration_file(&self) -> PathBuf {
+        self.folder.join("dhcpcd.conf")
+    }
+
+    /// The user gives a whole command line. The program's name and manager mode (`-M`, of RancherOS 1.x's default) are not for one link.
+    fn own_arguments(&self, text: &str) -> Option<Vec<String>> {
+        let mut words = shell_words::split(text).ok()?;
         if words.first().is_some_and(|word| word.ends_with("dhcpcd")) {
             words.remove(0);
         }
+        for word in &mut words {
+            if word.starts_with('-') && !word.starts_with("--") {
+                *word = word.replace('M', "");
+            }
+        }
+        words.retain(|word| word != "-");
         let (hook, folder) = (
             self.hook.display().to_string(),
             folder_variable(&self.folder),
         );
         let ours = ["--nobackground", "--script", &hook, "--env", &folder];
-        words.extend(
-            ours.into_iter()
-                .chain([link.name.as_str()])
-                .map(str::to_owned),
-        );
-        self.add(&link.name, words);
+        words.extend(ours.map(str::to_owned));
+        Some(words)
     }
 
     fn add(&mut self, name: &str, arguments: Vec<String>) {
@@ -259,9 +270,6 @@ impl Dhcp {
     fn stop_one(&mut self, name: &str) {
         if let Some(client) = self.clients.remove(name) {
             signal(&client, Signal::SIGTERM);
-            if name == MASTER {
-                self.configuration.clear();
-            }
         }
     }
 }
@@ -298,6 +306,16 @@ mod tests {
         assert!(text.contains("\nallowinterfaces eth0 eth1\n"), "{text}");
         assert!(text.contains("\ninterface eth0\nnoipv4ll\n"), "{text}");
         assert!(text.ends_with("\ninterface eth1\nnodhcp\n"), "{text}");
+    }
+
+    #[test]
+    fn own_arguments_lose_what_is_not_for_one_link() {
+        let folder = tempfile::tempdir().unwrap();
+        let dhcp = Dhcp::new(folder.path(), Path::new("/hook")).unwrap();
+        let words = |text| dhcp.own_arguments(text).map(|words| words[..2].join(" "));
+        assert_eq!(words("dhcpcd -MA4 -w"), Some("-A4 -w".into()));
+        assert_eq!(words("-M --Mode"), Some("--Mode --nobackground".into()));
+        assert_eq!(words("'open"), None);
     }
 
     #[tokio::test]
