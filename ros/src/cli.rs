@@ -114,7 +114,7 @@ pub fn usage_error(error: &clap::Error) -> ExitCode {
 /// Runs the command.
 pub fn run(command: Command) -> Outcome {
     if needs_root(&command) && !rustix::process::geteuid().is_root() {
-        return Err("ros: Need to be root: use sudo".into());
+        return Err(format!("{}: Need to be root: use sudo", program(&command)).into());
     }
     match command {
         Command::Config(args) => config::run(args),
@@ -130,6 +130,14 @@ pub fn run(command: Command) -> Outcome {
         Command::Power(command) => power::run(command),
         Command::Manager(command) => manager::run(command),
         Command::Program(program) => programs::run(program),
+    }
+}
+
+/// The name that people call the command by.
+fn program(command: &Command) -> &'static str {
+    match command {
+        Command::Manager(manager::ManagerCommand::SystemDocker { .. }) => "system-docker",
+        _ => "ros",
     }
 }
 

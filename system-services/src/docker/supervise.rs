@@ -23,6 +23,8 @@ use crate::manager::USER_SOCKET;
 /// Written when the daemon answers.
 const DONE: &str = "/run/docker-done";
 const DAEMON_LOG: &str = "/var/log/docker.log";
+/// Bytes after which the log is begun anew, at the next start of the daemon.
+const LOG_LIMIT: u64 = 10 << 20;
 /// Sets `$DOCKER_OPTS`; written by provisioning tools.
 const OPTIONS_FILE: &str = "/var/lib/rancher/conf/docker";
 /// dockerd's own default, as its unit file sets it.
@@ -226,12 +228,17 @@ fn remove_stale_pid_file() {
     }
 }
 
+/// One old log is kept, so that the disk does not fill up.
 fn open_log() -> std::io::Result<File> {
+    let path = Path::new(DAEMON_LOG);
+    if std::fs::metadata(path).is_ok_and(|metadata| metadata.len() > LOG_LIMIT) {
+        std::fs::rename(path, path.with_extension("log.1"))?;
+    }
     OpenOptions::new()
         .append(true)
         .create(true)
         .mode(0o640)
-        .open(DAEMON_LOG)
+        .open(path)
 }
 
 /// What the daemon said last: why it ended.
