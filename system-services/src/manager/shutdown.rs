@@ -1,7 +1,7 @@
 //! `ros service-manager stop-all`, which PID 1 runs before it kills anything: stops every container, gently and in order.
 //!
-//! The user's containers are stopped by their own daemon, so that those with a restart policy come back at the next boot. Then come
-//! containers that are not ours, then the services, each after what depends on it, the console last. What does not stop in time is
+//! Containers that are not ours come first, then the user's Docker: it stops its containers itself, so that those with a restart policy
+//! come back at the next boot. Then the other services, each after what depends on it, the console last. What does not stop in time is
 //! left to PID 1.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -118,17 +118,23 @@ async fn stop_services(system: &Engine, mut left: BTreeMap<String, String>, grap
     }
 }
 
+/// The user's Docker is first: its containers may need everything else to end well.
 fn next_to_stop(
     left: &BTreeMap<String, String>,
     stopping: &BTreeSet<String>,
     graph: &Graph,
 ) -> Vec<String> {
+    let users = left.contains_key(USER_DOCKER);
     let free = |service: &&String| {
-        let alone = left.len() == 1;
         let needed = graph
             .dependents(service)
             .any(|other| other != CONSOLE && left.contains_key(other));
-        !stopping.contains(*service) && !needed && (service.as_str() != CONSOLE || alone)
+        let turn = match service.as_str() {
+            USER_DOCKER => true,
+            CONSOLE => left.len() == 1,
+            _ => !users && !needed,
+        };
+        turn && !stopping.contains(*service)
     };
     left.keys().filter(free).cloned().collect()
 }
@@ -164,10 +170,11 @@ mod tests {
             network: {image: i, labels: {io.rancher.os.scope: system}}
             ntp: {image: i, labels: {io.rancher.os.scope: system, io.rancher.os.after: network}}
             syslog: {image: i, labels: {io.rancher.os.scope: system}}
+            docker: {image: i, labels: {io.rancher.os.scope: system}}
             console: {image: i, labels: {io.rancher.os.scope: system, io.rancher.os.after: network}}
         ",
         ));
-        let mut left: BTreeMap<String, String> = ["network", "ntp", "syslog", "console"]
+        let mut left: BTreeMap<String, String> = ["network", "ntp", "syslog", "docker", "console"]
             .map(|name| (name.to_owned(), format!("{name}-id")))
             .into();
         let mut order = Vec::new();
@@ -179,7 +186,12 @@ mod tests {
         }
         assert_eq!(
             order,
-            [vec!["ntp", "syslog"], vec!["network"], vec!["console"]]
+            [
+                vec!["docker"],
+                vec!["ntp", "syslog"],
+                vec!["network"],
+                vec!["console"]
+            ]
         );
     }
 }
