@@ -60,6 +60,13 @@ impl Graph {
             .map(|(name, _)| name.as_str())
     }
 
+    /// `service` comes after `other`, directly or through others.
+    #[must_use]
+    pub fn reaches(&self, service: &str, other: &str) -> bool {
+        self.after(service)
+            .any(|(next, _)| next == other || self.reaches(next, other))
+    }
+
     fn add(&mut self, from: &str, to: &str, strength: Strength) {
         let edge = self
             .edges

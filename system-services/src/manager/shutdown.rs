@@ -130,9 +130,9 @@ fn next_to_stop(
             .dependents(service)
             .any(|other| other != CONSOLE && left.contains_key(other));
         let turn = match service.as_str() {
-            USER_DOCKER => true,
+            USER_DOCKER => !needed,
             CONSOLE => left.len() == 1,
-            _ => !users && !needed,
+            _ => !needed && (!users || graph.reaches(service, USER_DOCKER)),
         };
         turn && !stopping.contains(*service)
     };
@@ -171,12 +171,16 @@ mod tests {
             ntp: {image: i, labels: {io.rancher.os.scope: system, io.rancher.os.after: network}}
             syslog: {image: i, labels: {io.rancher.os.scope: system}}
             docker: {image: i, labels: {io.rancher.os.scope: system}}
+            agent: {image: i, labels: {io.rancher.os.scope: system, io.rancher.os.after: docker}}
+            helper: {image: i, labels: {io.rancher.os.scope: system, io.rancher.os.after: agent}}
             console: {image: i, labels: {io.rancher.os.scope: system, io.rancher.os.after: network}}
         ",
         ));
-        let mut left: BTreeMap<String, String> = ["network", "ntp", "syslog", "docker", "console"]
-            .map(|name| (name.to_owned(), format!("{name}-id")))
-            .into();
+        let mut left: BTreeMap<String, String> = [
+            "network", "ntp", "syslog", "docker", "agent", "helper", "console",
+        ]
+        .map(|name| (name.to_owned(), format!("{name}-id")))
+        .into();
         let mut order = Vec::new();
         while !left.is_empty() {
             let next = next_to_stop(&left, &BTreeSet::new(), &graph);
@@ -187,6 +191,8 @@ mod tests {
         assert_eq!(
             order,
             [
+                vec!["helper"],
+                vec!["agent"],
                 vec!["docker"],
                 vec!["ntp", "syslog"],
                 vec!["network"],
