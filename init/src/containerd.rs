@@ -16,6 +16,9 @@ use crate::supervise::{Launch, Output};
 pub const SOCKET: &str = "/run/containerd/containerd.sock";
 
 /// Without what only Kubernetes and other snapshotters than Docker's own storage drivers need.
+///
+/// Timeouts: a containerd that was killed asks every shim when it comes back, and kills the container of one that does not answer in
+/// five seconds. On a busy machine that is too early; a shim that is gone refuses at once.
 const CONFIG: &str = r#"version = 2
 root = "/run/containerd/root"
 state = "/run/containerd/state"
@@ -32,6 +35,12 @@ disabled_plugins = [
 
 [grpc]
 address = "/run/containerd/containerd.sock"
+
+[timeouts]
+"io.containerd.timeout.shim.load" = "60s"
+"io.containerd.timeout.shim.cleanup" = "30s"
+"io.containerd.timeout.shim.shutdown" = "10s"
+"io.containerd.timeout.task.state" = "10s"
 
 [debug]
 level = "warn"
