@@ -12,6 +12,9 @@ use qemu_tests::wait::{Look, Patience, until};
 use qemu_tests::{Result, http};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_guest");
+/// When each system container was started.
+const STARTED: &str = "sudo system-docker ps -q | sort | \
+    xargs sudo system-docker inspect -f '{{.Name}} {{.State.StartedAt}}'";
 const BACK: Patience = Patience::seconds(90);
 
 #[test]
@@ -38,9 +41,18 @@ fn killed_daemons_take_no_container_down_and_come_back() -> Result<()> {
             ("user's dockerd", users),
             ("service manager", "pidof ros-sysinit"),
         ];
+        // Only what is up can be seen to stay up.
+        guest
+            .ssh
+            .wait_for("sudo system-docker ps | grep -q ntp && sleep 2", BACK)?;
         for (name, pid) in daemons {
+            let before = guest.ssh.ok(STARTED)?;
             judge_kill(&mut judge, &guest, name, pid);
             judge_unhurt(&mut judge, &guest, name, published);
+            judge.check(
+                &format!("{name} killed: no system container was started anew"),
+                || equal(guest.ssh.ok(STARTED)?, before),
+            );
         }
         judge.check("a killed service comes back", || {
             kill_and_wait(&guest, "pidof rsyslogd")
