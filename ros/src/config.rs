@@ -227,7 +227,9 @@ fn validate(args: &ValidateArgs) -> Outcome {
 
 /// What is wrong now, and what init found at boot that is in no file: user-data that cannot be used, keys without effect.
 fn problems_here() -> Vec<Problem> {
-    let mut problems = store::load_running().problems;
+    let loaded = store::load_running();
+    let mut problems = loaded.problems;
+    problems.extend(system_services::network::complaints(&loaded.config));
     let bytes = fs::read(BOOT_PROBLEMS).unwrap_or_default();
     let at_boot: Vec<Problem> = serde_json::from_slice(&bytes).unwrap_or_default();
     for problem in at_boot {

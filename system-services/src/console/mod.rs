@@ -34,6 +34,7 @@ use self::hooks::Runner;
 use self::logins::Milestone;
 use crate::files;
 use crate::log::{Chain, Log};
+use crate::network;
 use crate::respawn::Respawn;
 
 const LOG: Log = Log::of("console");
@@ -223,10 +224,11 @@ fn write_keys(loaded: &Loaded) {
 fn write_profile(loaded: &Loaded) {
     let rancher = &loaded.config.rancher;
     let proxies = profile::proxies(&rancher.network, &rancher.environment);
-    let problems: Vec<Problem> = fs::read(PROBLEMS)
+    let mut problems: Vec<Problem> = fs::read(PROBLEMS)
         .ok()
         .and_then(|text| serde_json::from_slice(&text).ok())
         .unwrap_or_default();
+    problems.extend(network::complaints(&loaded.config));
     let kernel = rustix::system::uname();
     let issue = profile::issue(profile::Banner {
         version: version(loaded),

@@ -358,6 +358,23 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_supported_yet_is_said() {
+        let mut config = Config::default();
+        let bond = Interface {
+            bond: Some("bond0".into()),
+            dhcp: Some(true),
+            ..Interface::default()
+        };
+        let interfaces = &mut config.rancher.network.interfaces;
+        interfaces.insert("eth0".to_owned(), bond);
+        let found = crate::network::complaints(&config);
+        assert_eq!(
+            found.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            ["rancher.network: interfaces.eth0: bond is not supported yet and ignored"]
+        );
+    }
+
+    #[test]
     fn networks_contain_their_addresses() {
         let cidr: Cidr = "10.1.2.3/24".parse().unwrap();
         assert!(cidr.contains("10.1.2.254".parse().unwrap()));

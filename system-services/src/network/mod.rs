@@ -19,8 +19,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use os_config::Config;
 use os_config::store::load_running;
+use os_config::{Config, Problem, Severity};
 use rtnetlink::{Handle, MulticastGroup};
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
@@ -97,6 +97,25 @@ pub fn run() -> Result<(), Error> {
         };
         serve(&Paths::default(), || load_running().config, stop).await
     })
+}
+
+/// What of `rancher.network` this release cannot do, or cannot read, as findings for people.
+#[must_use]
+pub fn complaints(config: &Config) -> Vec<Problem> {
+    let finding = |what| Problem {
+        severity: Severity::Warning,
+        file: String::new(),
+        line: 0,
+        column: 0,
+        key: "rancher.network".into(),
+        what,
+        advice: String::new(),
+    };
+    Desired::of(config)
+        .complaints
+        .into_iter()
+        .map(finding)
+        .collect()
 }
 
 /// Has the running service, if there is one, read the configuration again.
