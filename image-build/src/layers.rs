@@ -7,8 +7,10 @@ use std::process::Command;
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 
+use crate::context::Context;
 use crate::elf;
 use crate::error::{Result, data, file, missing};
+use crate::fixed;
 use crate::spec::{Pick, Spec};
 use crate::tree::{Content, Kind, Node, Tree, normal};
 use crate::unpack::Unpacked;
@@ -17,8 +19,8 @@ const CERTIFICATES: &str = "usr/share/ca-certificates";
 
 /// What layers are made of.
 pub struct Sources<'a> {
-    /// Root of the repository.
-    pub repo: &'a Path,
+    /// Repository and cache.
+    pub context: &'a Context,
     /// Unpacked packages by name.
     pub pool: &'a BTreeMap<String, Unpacked>,
     /// Programs that the build made, by the name the layer lists use.
@@ -78,7 +80,7 @@ pub fn build(spec: &Spec, below: &Tree, sources: &Sources) -> Result<Layer> {
         }
     }
     for folder in &spec.overlay {
-        let folder = sources.repo.join(folder);
+        let folder = sources.context.repo.join(folder);
         if folder.is_dir() {
             layer.tree.add_folder("", &folder)?;
         }
@@ -97,12 +99,18 @@ fn take(layer: &mut Layer, pick: &Pick, sources: &Sources) -> Result<()> {
             "This is a defect of image-build.",
         )
     })?;
+    let at_fixed = globs(&pick.fixed)?;
     for pattern in &pick.files {
         let (wanted, without) = (globs(std::slice::from_ref(pattern))?, globs(&pick.without)?);
         let mut hits = 0;
         for (path, node) in &package.entries {
             if node.kind != Kind::Dir && wanted.is_match(path) && !without.is_match(path) {
-                layer.tree.put(path, node.clone());
+                let mut node = node.clone();
+                if let (true, Some(program)) = (at_fixed.is_match(path), disk_file(&node)) {
+                    node.kind =
+                        Kind::File(Content::Disk(fixed::program(sources.context, &program)?));
+                }
+                layer.tree.put(path, node);
                 hits += 1;
             }
         }

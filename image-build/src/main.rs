@@ -7,6 +7,7 @@ mod cpio;
 mod digest;
 mod elf;
 mod error;
+mod fixed;
 mod hash;
 mod images;
 mod initrd;

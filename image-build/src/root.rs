@@ -86,7 +86,7 @@ fn build_layers(
     parts: &Parts,
 ) -> Result<Vec<(Layer, Digest)>> {
     let sources = Sources {
-        repo: &context.repo,
+        context,
         pool: &packages.pool,
         built: &parts.built,
     };

@@ -51,6 +51,9 @@ pub struct Pick {
     pub why: String,
     /// Globs of the paths taken (`**` crosses directories).
     pub files: Vec<String>,
+    /// Globs of position-independent programs that get a fixed address (`fixed.rs` says why).
+    #[serde(default)]
+    pub fixed: Vec<String>,
     /// Globs of what is left out again.
     #[serde(default)]
     pub without: Vec<String>,
