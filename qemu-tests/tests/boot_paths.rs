@@ -65,6 +65,11 @@ fn judge_medium(stage: &Stage, boot: Boot) -> Result<()> {
             .map(drop)
     });
     judge.check("the power button powers off", || {
+        // acpid is among the last to start: nothing at boot waits for it, and a press that nobody reads is lost.
+        guest.ssh.wait_for(
+            "sudo ros service ps | grep acpid | grep -i up",
+            Patience::seconds(90),
+        )?;
         guest.vm.monitor.press_power_button()?;
         guest.vm.wait_for_power_off(Patience::seconds(90)).map(drop)
     });
