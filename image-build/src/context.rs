@@ -105,7 +105,7 @@ impl Context {
         let parent = self.cache.join(step);
         let done = parent.join(inputs.key());
         fs::create_dir_all(&parent).map_err(file("create", &parent))?;
-        let _one_at_a_time = lock(&parent.join(".lock"), || {
+        let _one_at_a_time = lock(&parent.join(format!(".{}.lock", inputs.key())), || {
             self.say(step, "waiting for another build of it")
         })?;
         if done.is_dir() {

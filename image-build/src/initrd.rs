@@ -8,7 +8,7 @@ use crate::context::Context;
 use crate::cpio;
 use crate::error::{Result, file};
 use crate::root::{Root, single};
-use crate::tree::Node;
+use crate::tree::{Node, Tree};
 
 /// Writes `build/initrd` and `build/initrd-small`; returns the latter, which the ISO carries.
 pub fn build(context: &Context, init: &Path, root: &Root) -> Result<PathBuf> {
@@ -18,8 +18,7 @@ pub fn build(context: &Context, init: &Path, root: &Root) -> Result<PathBuf> {
     for path in ["dev", "proc", "sys", "run"] {
         tree.put(path, Node::dir());
     }
-    let mut small = Vec::new();
-    cpio::write(&tree, epoch, &mut small)?;
+    let small = compressed(context, &tree)?;
     let small_path = context.build.join("initrd-small");
     crate::context::write_if_changed(&small_path, &small)?;
 
@@ -43,4 +42,21 @@ pub fn build(context: &Context, init: &Path, root: &Root) -> Result<PathBuf> {
         &format!("{} and {}", path.display(), small_path.display()),
     );
     Ok(small_path)
+}
+
+/// The small archive, compressed: it is the one part that is unpacked to RAM.
+fn compressed(context: &Context, tree: &Tree) -> Result<Vec<u8>> {
+    let mut plain = Vec::new();
+    cpio::write(tree, context.settings.epoch, &mut plain)?;
+    let path = context.build.join(".initrd-small.cpio");
+    std::fs::write(&path, plain).map_err(file("write", &path))?;
+    let mut small = context
+        .run("initrd", "zstd")
+        .args(["-19", "-q", "-c"])
+        .arg(&path)
+        .output()?;
+    // The kernel looks for the next archive at a multiple of four, after any number of zeros.
+    small.resize(small.len().next_multiple_of(4), 0);
+    std::fs::remove_file(&path).map_err(file("remove", &path))?;
+    Ok(small)
 }
