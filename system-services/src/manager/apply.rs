@@ -3,8 +3,8 @@
 use bollard::auth::DockerCredentials;
 use bollard::models::ContainerCreateBody;
 use bollard::query_parameters::{
-    CreateContainerOptions, CreateImageOptions, InspectContainerOptions, RemoveContainerOptions,
-    StartContainerOptions, StopContainerOptions,
+    CreateContainerOptions, CreateImageOptions, InspectContainerOptions, KillContainerOptions,
+    RemoveContainerOptions, StartContainerOptions, StopContainerOptions,
 };
 use futures_util::StreamExt;
 
@@ -70,6 +70,7 @@ pub async fn apply(context: &Context, service: &Service, step: &Step) -> Result<
             Mark::Recreate.clear(&service.name).map_err(Error::Mark)?;
             start(&context.engine, service, &id).await
         }
+        Action::Settle { id } => settle(&context.engine, id).await,
         Action::Start { id } => start(&context.engine, service, id).await,
     }
 }
@@ -143,6 +144,20 @@ async fn remove(engine: &Engine, id: &str) -> Result<(), Error> {
     match engine.docker.remove_container(id, Some(options)).await {
         Err(error) if !is_missing(&error) => {
             Err(engine.error("remove the old container", error).into())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A kill makes Docker look: it finds no process and takes the container for ended, after some seconds.
+async fn settle(engine: &Engine, id: &str) -> Result<(), Error> {
+    match engine
+        .docker
+        .kill_container(id, None::<KillContainerOptions>)
+        .await
+    {
+        Err(error) if !is_done(&error) && !is_missing(&error) => {
+            Err(engine.error("settle a lost container", error).into())
         }
         _ => Ok(()),
     }

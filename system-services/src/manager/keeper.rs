@@ -16,6 +16,7 @@ use super::history::History;
 use super::marks::{Event, Mark, write_standing};
 use super::observe::{Observed, State, observe, ready_files};
 use super::plan::{Action, Plan, Standing, Step, plan};
+use super::processes::Processes;
 use super::{LOG, boot_id};
 use crate::compose::{SERVICE_LABEL, Scope};
 use crate::log::Chain;
@@ -25,7 +26,7 @@ const GLANCE: Duration = Duration::from_millis(50);
 /// While something waits, and no event may tell of what it waits for.
 const QUICK_LOOK: Duration = Duration::from_secs(1);
 /// When nothing is awaited: events may get lost when a daemon restarts.
-const SLOW_LOOK: Duration = Duration::from_secs(30);
+const SLOW_LOOK: Duration = Duration::from_secs(10);
 /// How long the user's Docker may take to answer before it counts as absent.
 const USER_DOCKER_ANSWER: Duration = Duration::from_secs(2);
 
@@ -47,6 +48,8 @@ pub struct Keeper {
     events: Arc<Notify>,
     begun: Instant,
     boot: String,
+    /// Of the containers that run.
+    processes: Processes,
     /// Readiness files that were there at the last look.
     ready: BTreeSet<PathBuf>,
     /// Services after which the configuration was read again.
@@ -73,6 +76,7 @@ impl Keeper {
             user: None,
             history: History::default(),
             busy: BTreeSet::new(),
+            processes: Processes::default(),
             ready: BTreeSet::new(),
             tasks: JoinSet::new(),
             events,
@@ -99,7 +103,7 @@ impl Keeper {
     /// One look: hands out every step that can be done. Gives the time until the next look, if nothing happens before.
     pub async fn activate(&mut self) -> Duration {
         self.connect_user().await;
-        let observed = match observe(
+        let mut observed = match observe(
             &self.desired.project,
             &self.system,
             self.user.as_ref(),
@@ -115,6 +119,11 @@ impl Keeper {
         };
         if observed.user.is_none() {
             self.user = None;
+        }
+        if Event::Up.is_set() {
+            self.processes
+                .check(&self.system, &mut observed.system)
+                .await;
         }
         let now = self.begun.elapsed();
         self.adopt(&observed);
@@ -218,6 +227,7 @@ impl Keeper {
                 service.name, service.image
             )),
             Action::Prepare { .. } => {}
+            Action::Settle { .. } => LOG.warn(&step),
             _ if self.started.contains(&service.name) => LOG.info(&step),
             _ => LOG.info(format_args!(
                 "{} [{}]: Starting",
@@ -242,7 +252,11 @@ impl Keeper {
         let now = self.begun.elapsed();
         self.busy.remove(&step.service);
         match result {
-            Ok(()) if matches!(step.action, Action::Pull | Action::Prepare { .. }) => {}
+            Ok(())
+                if matches!(
+                    step.action,
+                    Action::Pull | Action::Prepare { .. } | Action::Settle { .. }
+                ) => {}
             Ok(()) => {
                 self.history.started(&step.service, now);
                 if self.started.insert(step.service.clone()) {

@@ -17,6 +17,7 @@ pub mod logs;
 mod marks;
 mod observe;
 mod plan;
+mod processes;
 mod shutdown;
 #[cfg(test)]
 mod testing;

@@ -81,6 +81,8 @@ pub enum State {
     Created,
     /// Runs, or is paused or restarted by Docker.
     Running,
+    /// Docker says that it runs, but its process is gone: containerd and its shim died together, and nobody told Docker.
+    Lost,
     /// Ended.
     Exited {
         /// Its exit code.

@@ -42,6 +42,11 @@ pub enum Action {
         /// Id of the container to remove.
         replace: Option<String>,
     },
+    /// Make Docker see that its container has ended.
+    Settle {
+        /// Id of the container.
+        id: String,
+    },
     /// Start its container.
     Start {
         /// Id of the container.
@@ -297,6 +302,7 @@ impl fmt::Display for Step {
             Action::Prepare { .. } => "prepare",
             Action::Create { replace: None } => "create",
             Action::Create { replace: Some(_) } => "recreate",
+            Action::Settle { .. } => "settle",
             Action::Start { .. } => "start",
         };
         write!(f, "{verb} {}: {}", self.service, self.reason)

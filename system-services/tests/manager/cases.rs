@@ -36,6 +36,9 @@ pub fn run_all() {
     case("a changed definition remakes that container only", || {
         definition_changes(&machine)
     });
+    case("a container that Docker lost sight of runs again", || {
+        is_lost(&mut machine)
+    });
     case("everything stops, the console last", everything_stops);
 }
 
@@ -140,6 +143,14 @@ fn definition_changes(machine: &Machine) {
         "others were touched"
     );
     machine.wait_for_log("ntp comes after nobody, which does not exist: ignored");
+}
+
+fn is_lost(machine: &mut Machine) {
+    let before = process("ntp");
+    machine.lose("ntp");
+    wait("ntp runs again", || {
+        process("ntp").is_some_and(|pid| Some(pid) != before)
+    });
 }
 
 fn everything_stops() {

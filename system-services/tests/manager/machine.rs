@@ -27,10 +27,7 @@ impl Machine {
             "version = 2\nroot = \"/run/containerd/root\"\nstate = \"/run/containerd/state\"\n",
         )
         .unwrap();
-        let containerd = spawn(
-            "containerd",
-            &["--config", "/run/containerd.toml", "--address", CONTAINERD],
-        );
+        let containerd = start_containerd();
         let dockerd = start_dockerd();
         import_image();
         Self {
@@ -50,6 +47,17 @@ impl Machine {
         self.manager.kill().unwrap();
         self.manager.wait().unwrap();
         self.manager = start_manager();
+    }
+
+    /// Ends a container behind Docker's back: containerd, the container's shim and its process at once.
+    pub fn lose(&mut self, container: &str) {
+        let id = docker(&["inspect", "-f", "{{.Id}}", container]);
+        let shim = shim_of(&id).expect("its shim runs");
+        let pid = process(container).expect("it runs");
+        self.containerd.kill().unwrap();
+        self.containerd.wait().unwrap();
+        run("kill", &["-9", &shim, &pid.to_string()]);
+        self.containerd = start_containerd();
     }
 
     /// Gives the manager another configuration.
@@ -79,6 +87,23 @@ impl Drop for Machine {
             child.kill().ok();
         }
     }
+}
+
+fn start_containerd() -> Child {
+    spawn(
+        "containerd",
+        &["--config", "/run/containerd.toml", "--address", CONTAINERD],
+    )
+}
+
+/// Process id of the shim that was started for a container.
+fn shim_of(id: &str) -> Option<String> {
+    let processes = fs::read_dir("/proc").unwrap().flatten();
+    let mut numbers = processes.filter_map(|entry| entry.file_name().into_string().ok());
+    numbers.find(|pid| {
+        let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        line.contains("containerd-shim") && line.contains(id)
+    })
 }
 
 fn spawn(program: &str, arguments: &[&str]) -> Child {

@@ -153,6 +153,12 @@ impl Planner<'_> {
         };
         match container.state {
             State::Running => Next::well(),
+            State::Lost => Next::Do(
+                Action::Settle {
+                    id: container.id.clone(),
+                },
+                "its process is gone, though Docker says that it runs".to_owned(),
+            ),
             State::Created => start("was never started"),
             State::Exited { .. } if !self.ran(service, container) => {
                 start("was not started in this boot")

@@ -334,6 +334,16 @@ fn what_ended_is_restarted_by_its_policy_and_not_too_soon() {
 }
 
 #[test]
+fn a_container_without_its_process_is_settled() {
+    let mut machine = Machine::new("ntp: {image: i, restart: always, labels: {SYSTEM}}");
+    machine.started("ntp", State::Lost);
+    assert_eq!(
+        machine.text(),
+        ["settle ntp: its process is gone, though Docker says that it runs"]
+    );
+}
+
+#[test]
 fn the_administrators_stop_holds_and_blocks_nobody() {
     let mut machine = Machine::new(
         "
