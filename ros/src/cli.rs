@@ -64,15 +64,14 @@ pub enum Command {
 
 /// Reads the arguments; the first decides the program.
 pub fn parse(args: &[OsString]) -> Result<Command, clap::Error> {
-    if let [_, flag] = args
+    let command = Cli::command();
+    let args = by_program_name(&command, args);
+    if let [_, flag] = args.as_slice()
         && ["-v", "-V", "--version"].iter().any(|known| flag == known)
     {
         return Ok(Command::Version);
     }
-    let command = Cli::command();
-    let matches = command
-        .clone()
-        .try_get_matches_from(by_program_name(&command, args))?;
+    let matches = command.try_get_matches_from(args)?;
     Ok(Cli::from_arg_matches(&matches)?.command)
 }
 
@@ -166,6 +165,16 @@ mod tests {
     #[test]
     fn definitions_are_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn only_ros_answers_for_its_version() {
+        let parsed = |line: &str| parse(&args(line)).unwrap();
+        assert!(matches!(parsed("ros --version"), Command::Version));
+        assert!(matches!(
+            parsed("/usr/bin/system-docker --version"),
+            Command::Manager(manager::ManagerCommand::SystemDocker { args }) if args == ["--version"]
+        ));
     }
 
     #[test]
