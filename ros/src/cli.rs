@@ -4,6 +4,7 @@
 //! its own module.
 
 use std::ffi::OsString;
+use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -123,7 +124,9 @@ pub fn run(command: Command) -> Outcome {
         Command::Dev(args) => dev::run(args),
         Command::Env(args) => env::run(args),
         Command::Completion { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "ros", &mut std::io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "ros", &mut script);
+            std::io::stdout().write_all(&script)?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Power(command) => power::run(command),
