@@ -19,7 +19,7 @@ const READY_LIMIT: Duration = Duration::from_secs(120);
 const HEAD_START: Duration = Duration::from_secs(15);
 const LEAST_URGENT: u8 = 2;
 /// Templates are made once everything is ready, or this long after the manager's start.
-const SETTLED_AFTER: Duration = Duration::from_secs(60);
+const SETTLED_AFTER: Duration = Duration::from_secs(20);
 /// The service that fetches images when they are missing must come after this one.
 const NETWORK: &str = "network";
 /// The service the user waits for.
