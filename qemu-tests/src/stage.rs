@@ -17,8 +17,9 @@ use crate::tool;
 use crate::vm::QEMU;
 
 /// What all tests need on the host.
-const TOOLS: [&str; 10] = [
+const TOOLS: [&str; 11] = [
     QEMU,
+    "setpriv",
     "ssh",
     "ssh-keygen",
     "xorriso",

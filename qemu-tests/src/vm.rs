@@ -51,7 +51,10 @@ impl Vm {
         let errors = std::fs::File::create(&errors_file)
             .map_err(HarnessError::file("create QEMU log", &errors_file))?;
         let started = Instant::now();
-        let mut child = Command::new(tool::find(QEMU).unwrap_or_else(|| QEMU.into()))
+        // A test that is killed must not leave its machine behind: setpriv becomes QEMU, which then dies with this thread.
+        let mut child = Command::new("setpriv")
+            .args(["--pdeathsig", "KILL"])
+            .arg(tool::find(QEMU).unwrap_or_else(|| QEMU.into()))
             .args(machine.arguments(&Ports::Sockets { serial, monitor }))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
