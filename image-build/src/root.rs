@@ -171,6 +171,7 @@ pub fn pack(context: &Context, step: &str, tree: &Tree) -> Result<PathBuf> {
     let settings = &context.settings;
     let mut inputs = Inputs::default();
     inputs
+        .value("format", 2)
         .value("tree", tree.key(&context.cache)?)
         .value("epoch", settings.epoch)
         .value("block", &settings.squashfs_block)
@@ -185,7 +186,7 @@ fn make_squashfs(context: &Context, tree: &Tree, path: &Path) -> Result<()> {
     let epoch = context.settings.epoch;
     let options = format!(
         "-tar -comp zstd -Xcompression-level {} -b {} -no-xattrs -exit-on-error -no-progress -mkfs-time {epoch} \
-         -root-mode 755 -root-uid 0 -root-gid 0 -root-time {epoch}",
+         -root-mode 755 -root-uid 0 -root-gid 0 -all-time {epoch}",
         context.settings.squashfs_level, context.settings.squashfs_block
     );
     // `mksquashfs -tar`, not sqfstar: squashfs-tools 4.5 does not take a compression level there.
@@ -194,6 +195,7 @@ fn make_squashfs(context: &Context, tree: &Tree, path: &Path) -> Result<()> {
         .arg("-")
         .arg(path)
         .args(options.split(' '));
+    // -all-time is for the root directory, whose time squashfs-tools 4.5 sets no other way with -tar.
     // The machine's own setting would be taken for all file times.
     let run = run.env_remove("SOURCE_DATE_EPOCH");
     run.feed(|pipe: &mut dyn Write| {
