@@ -42,7 +42,7 @@ pub fn build(context: &Context, medium: &Medium) -> Result<PathBuf> {
     let target = context.build.join("ros.iso");
     let mut inputs = Inputs::default();
     inputs
-        .value("format", 1)
+        .value("format", 2)
         .value("epoch", context.settings.epoch)
         .value("root", medium.image_id);
     inputs
@@ -170,7 +170,7 @@ fn pack(context: &Context, tree: &Path, target: &Path) -> Result<()> {
         "3",
         &format!("--modification-date={date}"),
         "--set_all_file_dates",
-        "set_to_mtime",
+        &date,
     ])
     .args([
         "-isohybrid-mbr",
