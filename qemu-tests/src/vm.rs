@@ -156,6 +156,21 @@ impl Vm {
         })
     }
 
+    /// Presses the power button until QEMU ends: a press before anything in the guest listens is lost. Returns how long it took.
+    ///
+    /// # Errors
+    /// Timeout with the console's end, or another exit status than 0.
+    pub fn power_off_by_button(&mut self, patience: Patience) -> Result<Duration> {
+        let begin = Instant::now();
+        loop {
+            self.monitor.press_power_button()?;
+            let off = self.wait_for_power_off(Patience::seconds(30));
+            if off.is_ok() || begin.elapsed() >= patience.limit {
+                return off.map(|_| begin.elapsed());
+            }
+        }
+    }
+
     /// Says whether the guest died or QEMU ended.
     ///
     /// # Errors

@@ -70,8 +70,10 @@ fn judge_medium(stage: &Stage, boot: Boot) -> Result<()> {
             "sudo ros service ps | grep acpid | grep -i up",
             Patience::seconds(90),
         )?;
-        guest.vm.monitor.press_power_button()?;
-        guest.vm.wait_for_power_off(Patience::seconds(90)).map(drop)
+        guest
+            .vm
+            .power_off_by_button(Patience::seconds(120))
+            .map(drop)
     });
     judge.verdict(&guest.vm.console.tail(40))
 }

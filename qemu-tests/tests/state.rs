@@ -49,8 +49,10 @@ fn an_empty_disk_is_formatted_and_keeps_data_over_a_reboot() -> Result<()> {
         });
         find_traces(&mut judge, &guest);
         judge.check("ACPI power-off", || {
-            guest.vm.monitor.press_power_button()?;
-            guest.vm.wait_for_power_off(Patience::seconds(90)).map(drop)
+            guest
+                .vm
+                .power_off_by_button(Patience::seconds(120))
+                .map(drop)
         });
         judge.check("its label is the conventional one", || {
             equal(disk.label()?, STATE_LABEL)
@@ -193,8 +195,10 @@ fn a_late_disk_is_waited_for_and_a_directory_of_it_is_used() -> Result<()> {
             contains(&state_of(&guest)?, "/dev/vd")
         });
         judge.check("power-off", || {
-            guest.vm.monitor.press_power_button()?;
-            guest.vm.wait_for_power_off(Patience::seconds(90)).map(drop)
+            guest
+                .vm
+                .power_off_by_button(Patience::seconds(120))
+                .map(drop)
         });
         judge.check("only the directory was used", || {
             let inside = disk.ext4_list("/ros/state")?;

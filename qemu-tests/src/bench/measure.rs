@@ -110,8 +110,7 @@ pub fn warm_up(side: &Side<'_>, logs: &Path) -> Result<Sample> {
     let ssh = Ssh::new(side.key, "rancher", side.port, vm.scratch());
     ssh.wait_for_login(LOGIN, || vm.check_alive("an ssh login"))?;
     let login_s = vm.age().as_secs_f64();
-    vm.monitor.press_power_button()?;
-    vm.wait_for_power_off(Patience::seconds(180))?;
+    vm.power_off_by_button(Patience::seconds(300))?;
     Ok(Sample {
         api_s: api.at.as_secs_f64(),
         version_s: version.at.as_secs_f64(),
