@@ -67,10 +67,6 @@ mod tests {
     fn the_shipped_file_is_consistent() {
         for (name, budget) in shipped() {
             assert!(budget.aim <= budget.limit, "{name}: aims above its limit");
-            assert!(
-                budget.value <= budget.limit,
-                "{name}: was over its limit when written down"
-            );
         }
     }
 
