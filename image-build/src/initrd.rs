@@ -18,6 +18,8 @@ pub fn build(context: &Context, init: &Path, root: &Root) -> Result<PathBuf> {
     for path in ["dev", "proc", "sys", "run"] {
         tree.put(path, Node::dir());
     }
+    // A process begins with three open files. Where the kernel has no console to open, they are this; without it PID 1 would end here.
+    tree.put("dev/null", Node::device(1, 3));
     let small = compressed(context, &tree)?;
     let small_path = context.build.join("initrd-small");
     crate::context::write_if_changed(&small_path, &small)?;

@@ -237,7 +237,7 @@ fn follow(package: &Unpacked, path: &str) -> Option<Node> {
                     format!("{folder}/{target}")
                 };
             }
-            Kind::Dir => return None,
+            Kind::Dir | Kind::Device(..) => return None,
         }
     }
     None

@@ -11,12 +11,13 @@ use crate::root;
 use crate::tree::{Content, Kind, Tree};
 
 /// Programs large enough for a line of their own.
-const PROGRAMS: [&str; 8] = [
+const PROGRAMS: [&str; 9] = [
     "dockerd",
     "containerd",
     "containerd-shim-runc-v2",
     "docker",
     "runc",
+    "crun",
     "docker-proxy",
     "ros",
     "busybox",

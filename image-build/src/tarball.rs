@@ -74,6 +74,12 @@ pub fn write(tree: &Tree, epoch: u64, links: Links, sink: &mut dyn Sink) -> Resu
                 sink.raw(&header(node, EntryType::Symlink, path, target, 0, epoch)?)
                     .map_err(raw)?;
             }
+            Kind::Device(..) => {
+                return Err(data(
+                    Path::new(path),
+                    "a device node belongs into an initramfs: neither layers nor the root image have any",
+                ));
+            }
         }
     }
     sink.raw(&[0; 1024])

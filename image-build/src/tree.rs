@@ -46,6 +46,8 @@ pub enum Kind {
     File(Content),
     /// A symbolic link and its target.
     Link(String),
+    /// A character device: its major and minor number. In an initramfs only, where devtmpfs comes too late.
+    Device(u32, u32),
 }
 
 /// One entry of a tree.
@@ -77,6 +79,16 @@ impl Node {
         Self {
             kind: Kind::Link(target.into()),
             mode: 0o777,
+            uid: 0,
+            gid: 0,
+        }
+    }
+
+    /// A character device of root's that everybody may use.
+    pub fn device(major: u32, minor: u32) -> Self {
+        Self {
+            kind: Kind::Device(major, minor),
+            mode: 0o666,
             uid: 0,
             gid: 0,
         }
@@ -228,6 +240,7 @@ impl Tree {
             let what = match &node.kind {
                 Kind::Dir => "dir".to_owned(),
                 Kind::Link(target) => format!("link {target}"),
+                Kind::Device(major, minor) => format!("device {major}:{minor}"),
                 Kind::File(Content::Bytes(bytes)) => format!("file {}", hash::bytes(bytes)),
                 Kind::File(Content::Disk(disk)) => match disk.strip_prefix(cache) {
                     Ok(relative) => format!("cached {}", relative.display()),

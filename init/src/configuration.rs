@@ -33,6 +33,7 @@ pub fn apply_kernel_settings(machine: &mut Machine) -> Result<(), Halted> {
     machine.applied = machine.loaded.config.clone();
     let config = &machine.applied;
     set_host_name(config)?;
+    set_free_reserve();
     for (name, value) in &config.rancher.sysctl {
         if let Err(error) = kernel::sysctl::set(name, value) {
             log::warn(&format!("rancher.sysctl: {}", chain(&error)));
@@ -40,6 +41,20 @@ pub fn apply_kernel_settings(machine: &mut Machine) -> Result<(), Halted> {
     }
     load_modules(config);
     Ok(())
+}
+
+/// Before the user's own settings. A kernel that holds less back already, or refuses, is left alone.
+fn set_free_reserve() {
+    const NAME: &str = "vm.min_free_kbytes";
+    let kernels = std::fs::read_to_string("/proc/sys/vm/min_free_kbytes")
+        .ok()
+        .and_then(|text| text.trim().parse::<u64>().ok());
+    let ours = plan::free_reserve_kib(kernel::process::memory_size() >> 10);
+    if kernels.is_some_and(|kernels| ours < kernels)
+        && let Err(error) = kernel::sysctl::set(NAME, &ours.to_string())
+    {
+        log::debug(&format!("{NAME}: {}", chain(&error)));
+    }
 }
 
 fn set_host_name(config: &Config) -> Result<(), Halted> {

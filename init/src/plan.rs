@@ -127,6 +127,13 @@ pub fn unsupported(state: &State) -> Vec<&'static str> {
         .collect()
 }
 
+/// KiB that the kernel is to keep free, for `vm.min_free_kbytes`: its own rule by the size of memory (`mm/page_alloc.c`,
+/// `calculate_min_free_kbytes`). With transparent huge pages on offer it raises that several times over, so that they are found
+/// quickly; on a small machine this takes from its containers what few of them ask for (ours are on request only).
+pub fn free_reserve_kib(memory_kib: u64) -> u64 {
+    (memory_kib * 16).isqrt().clamp(128, 256 << 10)
+}
+
 /// Content of `/etc/hosts`.
 pub fn hosts_file(host_name: &str) -> String {
     let short = host_name.split('.').next().unwrap_or(host_name);
@@ -163,6 +170,13 @@ pub fn environment(config: &Config) -> Vec<(String, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_free_reserve_is_the_kernels_own() {
+        assert_eq!(free_reserve_kib(2 << 20), 5792);
+        assert_eq!(free_reserve_kib(16), 128);
+        assert_eq!(free_reserve_kib(1 << 40), 256 << 10);
+    }
 
     fn with(change: impl FnOnce(&mut State)) -> StatePlan {
         let mut settings = State::default();

@@ -82,6 +82,9 @@ pub fn launch(config: &Config) -> Launch {
         "--iptables=false",
         "--ip6tables=false",
         "--cgroup-parent=/system",
+        // runc, in Go, takes longer to start a container than the service in it takes to start (docs/adr/0010).
+        "--add-runtime=crun=/usr/bin/crun",
+        "--default-runtime=crun",
     ];
     let mut command = vec!["dockerd".to_owned()];
     command.extend(ours.map(str::to_owned));
@@ -171,7 +174,8 @@ mod tests {
     fn the_call_with_the_shipped_defaults() {
         let launch = launch(&shipped());
         let expected = "dockerd --containerd-namespace=system --containerd-plugins-namespace=plugins.system \
-            --iptables=false --ip6tables=false --cgroup-parent=/system --bridge=none \
+            --iptables=false --ip6tables=false --cgroup-parent=/system \
+            --add-runtime=crun=/usr/bin/crun --default-runtime=crun --bridge=none \
             --config-file=/run/ros/system-docker.json --containerd=/run/containerd/containerd.sock \
             --exec-root=/var/run/system-docker --group=root --data-root=/var/lib/system-docker \
             --host=unix:///var/run/system-docker.sock --log-opt=max-size=25m --log-opt=max-file=2 \

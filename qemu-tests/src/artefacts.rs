@@ -47,6 +47,17 @@ pub fn direct_boot() -> Result<Boot> {
     })
 }
 
+/// Kernel and small initrd, loaded by QEMU itself; the root image comes from a medium, as on an installed machine.
+///
+/// # Errors
+/// When they have not been built.
+pub fn small_boot() -> Result<Boot> {
+    Ok(Boot::Direct {
+        kernel: artefact("vmlinuz")?,
+        initrd: artefact("initrd-small")?,
+    })
+}
+
 /// The ISO through SeaBIOS.
 ///
 /// # Errors

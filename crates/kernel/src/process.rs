@@ -35,6 +35,12 @@ impl std::fmt::Display for Exit {
     }
 }
 
+/// Bytes of memory that the machine's programs share: sysinfo(2), `MemTotal` of `/proc/meminfo`.
+pub fn memory_size() -> u64 {
+    let info = rustix::system::sysinfo();
+    info.totalram.saturating_mul(u64::from(info.mem_unit))
+}
+
 /// Takes one ended child, of whatever parentage, off the kernel's hands. Never blocks.
 pub fn reap() -> Option<(u32, Exit)> {
     loop {

@@ -19,7 +19,7 @@ pub fn state_disk(folder: &Path, key: &SshKey, prober: &Path) -> Result<Disk> {
     let tree = tempfile::tempdir_in(folder).map_err(HarnessError::file("make folder", folder))?;
     let config = format!(
         "#cloud-config\nhostname: bench\nssh_authorized_keys:\n  - {}\n\
-         runcmd:\n  - /opt/bench/guest probe rancher </dev/null >/dev/null 2>&1 &\n",
+         bootcmd:\n  - /opt/bench/guest probe rancher </dev/null >/dev/null 2>&1 &\n",
         key.public()
     );
     let config_file = tree
@@ -36,14 +36,14 @@ pub fn state_disk(folder: &Path, key: &SshKey, prober: &Path) -> Result<Disk> {
     Disk::ext4_with(&folder.join("state.img"), 8 << 10, STATE_LABEL, tree.path())
 }
 
-/// Makes a config drive whose `runcmd` mounts the disk made by [`state_disk`] and starts the prober from it.
+/// Makes a config drive whose `bootcmd` mounts the disk made by [`state_disk`] and starts the prober from it.
 ///
 /// # Errors
 /// When it cannot be written.
 pub fn iso_config_drive(folder: &Path, key: &SshKey) -> Result<ConfigDrive> {
     let user_data = format!(
-        "#cloud-config\nhostname: bench\nssh_authorized_keys:\n  - {}\nruncmd:\n\
-         \x20 - mkdir -p /mnt/bench && mount LABEL={STATE_LABEL} /mnt/bench\n\
+        "#cloud-config\nhostname: bench\nssh_authorized_keys:\n  - {}\nbootcmd:\n\
+         \x20 - mkdir -p /mnt/bench && mount -t ext4 /dev/vda /mnt/bench\n\
          \x20 - /mnt/bench/opt/bench/guest probe rancher </dev/null >/dev/null 2>&1 &\n",
         key.public()
     );

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 
 use qemu_tests::artefacts::{
-    artefact, bios_boot, build_folder, direct_boot, repository, uefi_boot,
+    artefact, bios_boot, build_folder, direct_boot, repository, small_boot, uefi_boot,
 };
 use qemu_tests::bench::budget;
 use qemu_tests::bench::measure::{Memory, Side, boot, warm_up};
@@ -30,9 +30,9 @@ struct Options {
     /// Idle time in seconds before memory is read.
     #[arg(long, default_value_t = 60)]
     idle: u64,
-    /// Measured boots of each ISO variant (0 for none).
+    /// Measured boots of each other way to start ours: from RAM, from CD through BIOS and UEFI (0 for none).
     #[arg(long, default_value_t = 3)]
-    iso_runs: usize,
+    variant_runs: usize,
     /// Do not time a warm rebuild after a change in init.
     #[arg(long)]
     skip_rebuild: bool,
@@ -72,9 +72,12 @@ fn run(options: &Options) -> Result<Vec<String>> {
         measure(&[&debian], options, &folder, &mut report)?;
     } else {
         let disk = ours::state_disk(&folder, &peer.key, &prober)?;
-        let ours = our_side("ours", direct_boot()?, &disk, &peer)?;
+        let mut ours = our_side("ours", small_boot()?, &disk, &peer)?;
+        ours.machine = ours
+            .machine
+            .with_disk(&Disk::existing(&artefact("ros.iso")?));
         measure(&[&ours, &debian], options, &folder, &mut report)?;
-        measure_isos(options, &disk, &peer, &folder, &mut report)?;
+        measure_variants(options, &disk, &peer, &folder, &mut report)?;
         add_sizes(&mut report)?;
     }
     if !options.skip_rebuild && !options.debian_only {
@@ -86,8 +89,8 @@ fn run(options: &Options) -> Result<Vec<String>> {
     Ok(budget::complaints(&budgets, &report.figures()))
 }
 
-const METHOD: &str = "q35, TCG, 2 processors, 2 GiB; kernel and initrd loaded by QEMU; ext4 disk that has been booted once before, \
-    its writes dropped after each boot; seconds from the start of the QEMU process to the prober's line on the serial console";
+const METHOD: &str = "q35, TCG, 2 processors, 2 GiB; kernel and (small) initrd loaded by QEMU, root image and state on disks that have \
+    been booted once before, their writes dropped after each boot; seconds from the start of the QEMU process to the prober's line on the serial console";
 
 /// Warms both sides up, then boots them in turns.
 fn measure(sides: &[&Side<'_>], options: &Options, logs: &Path, report: &mut Report) -> Result<()> {
@@ -116,7 +119,8 @@ fn measure(sides: &[&Side<'_>], options: &Options, logs: &Path, report: &mut Rep
     Ok(())
 }
 
-fn measure_isos(
+/// The other ways to start ours. Memory is read in the first round alone: it hardly differs, and takes a minute each.
+fn measure_variants(
     options: &Options,
     disk: &Disk,
     peer: &Peer,
@@ -124,18 +128,26 @@ fn measure_isos(
     report: &mut Report,
 ) -> Result<()> {
     let drive = ours::iso_config_drive(folder, &peer.key)?;
-    for number in 1..=options.iso_runs {
+    for number in 1..=options.variant_runs {
         let variants = [
+            ("ours-from-ram", direct_boot()?),
             ("ours-iso-bios", bios_boot(Slot::Cd)?),
             ("ours-iso-uefi", uefi_boot(Slot::Cd, folder)?),
         ];
         for (name, way) in variants {
+            let from_medium = matches!(way, Boot::Medium { .. });
             let mut side = our_side(name, way, disk, peer)?;
-            side.machine = side.machine.with_config_drive(&drive);
-            let sample = boot(&settled(&side), Memory::Skip, folder)?;
+            if from_medium {
+                side.machine = side.machine.with_config_drive(&drive);
+            }
+            let memory = match number {
+                1 => Memory::After(Duration::from_secs(options.idle)),
+                _ => Memory::Skip,
+            };
+            let sample = boot(&settled(&side), memory, folder)?;
             eprintln!(
                 "bench: {number}/{} {name}: docker version after {:.1} s",
-                options.iso_runs, sample.version_s
+                options.variant_runs, sample.version_s
             );
             report
                 .samples

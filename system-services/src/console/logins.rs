@@ -19,6 +19,8 @@ pub const PATIENCE: Duration = Duration::from_secs(10);
 pub const HOOK_LIMIT: Duration = Duration::from_secs(300);
 /// Longest wait of tty2 to tty6 for Docker.
 const LATER: Duration = Duration::from_secs(20);
+/// Then the first command of whoever waited for Docker has the processor.
+const AFTER_YOU: Duration = Duration::from_secs(3);
 
 const DOCKER_DONE: &str = "/run/docker-done";
 const RESPAWN_LIST: &str = "/etc/respawn.conf";
@@ -77,6 +79,7 @@ fn wait_for_docker() {
     while !Path::new(DOCKER_DONE).exists() && Instant::now() < deadline {
         std::thread::sleep(Duration::from_millis(250));
     }
+    std::thread::sleep(AFTER_YOU);
 }
 
 /// The list of programs to keep: ours, and those of `/etc/respawn.conf.d`. It is written down for whoever looks.

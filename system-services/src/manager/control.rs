@@ -14,7 +14,7 @@ use nix::unistd::Pid;
 use super::desired::Desired;
 use super::engine::{self, Engine, SYSTEM_SOCKET, USER_SOCKET, is_done};
 use super::marks::{Mark, forget_standing, read_standing};
-use super::observe::{Observed, State, observe};
+use super::observe::{KnownImages, Observed, State, observe};
 use super::{PID_FILE, boot_id};
 use crate::compose::{SERVICE_LABEL, Scope, Service};
 
@@ -260,12 +260,19 @@ impl Control {
         let name = &service.name;
         let system = Engine::connect(SYSTEM_SOCKET).await?;
         loop {
+            let mut images = KnownImages::default();
             let user = match service.os.scope {
                 Scope::User => Engine::connect(USER_SOCKET).await.ok(),
                 Scope::System => None,
             };
-            let observed =
-                observe(&self.desired.project, &system, user.as_ref(), &boot_id()).await?;
+            let observed = observe(
+                &self.desired.project,
+                &system,
+                user.as_ref(),
+                &mut images,
+                &boot_id(),
+            )
+            .await?;
             if is_there(service, &observed) {
                 return Ok(());
             }

@@ -14,7 +14,7 @@ use super::desired::Desired;
 use super::engine::{Engine, SYSTEM_SOCKET, USER_SOCKET};
 use super::history::History;
 use super::marks::{Event, Mark, write_standing};
-use super::observe::{Observed, State, observe, ready_files};
+use super::observe::{KnownImages, Observed, State, observe, ready_files};
 use super::plan::{Action, Plan, Standing, Step, plan};
 use super::processes::Processes;
 use super::{LOG, boot_id};
@@ -42,6 +42,7 @@ pub struct Keeper {
     system: Engine,
     user: Option<Engine>,
     history: History,
+    images: KnownImages,
     /// Services for which a step is being done.
     busy: BTreeSet<String>,
     tasks: JoinSet<Done>,
@@ -75,6 +76,7 @@ impl Keeper {
             system,
             user: None,
             history: History::default(),
+            images: KnownImages::default(),
             busy: BTreeSet::new(),
             processes: Processes::default(),
             ready: BTreeSet::new(),
@@ -95,6 +97,7 @@ impl Keeper {
     pub fn reload(&mut self) {
         self.desired = Desired::load();
         self.history.clear_failures();
+        self.images.forget();
         // Who asked waits for news.
         self.standing.clear();
         self.report_problems();
@@ -107,6 +110,7 @@ impl Keeper {
             &self.desired.project,
             &self.system,
             self.user.as_ref(),
+            &mut self.images,
             &self.boot,
         )
         .await
@@ -251,6 +255,9 @@ impl Keeper {
         let Done { step, result } = done;
         let now = self.begun.elapsed();
         self.busy.remove(&step.service);
+        if step.action == Action::Pull {
+            self.images.forget();
+        }
         match result {
             Ok(())
                 if matches!(

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use bollard::models::{ContainerSummary, ContainerSummaryStateEnum, ImageSummary};
 use bollard::query_parameters::{
@@ -12,7 +13,10 @@ use super::engine::{self, Engine};
 use super::marks::Marks;
 use crate::compose::{BOOT_LABEL, HASH_LABEL, Project, SERVICE_LABEL, Scope};
 
-/// Everything a plan is made from, read at one moment.
+/// How long a list of images is good for. Images change seldom, and to list them costs Docker more than to list its containers.
+const IMAGES_LAST: Duration = Duration::from_secs(10);
+
+/// Everything a plan is made from, read at one moment (images: at most ten seconds before).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Observed {
     /// The system's Docker.
@@ -25,6 +29,8 @@ pub struct Observed {
     pub marks: Marks,
     /// Id of this boot.
     pub boot: String,
+    /// Processors of the machine.
+    pub processors: usize,
 }
 
 impl Observed {
@@ -54,6 +60,23 @@ impl Host {
         self.images
             .get(&normal_reference(reference))
             .map(String::as_str)
+    }
+}
+
+/// The images of both Dockers as they were listed last.
+#[derive(Debug, Default)]
+pub struct KnownImages {
+    system: Option<Listed>,
+    user: Option<Listed>,
+}
+
+/// Ids by reference, and when they were read.
+type Listed = (Instant, BTreeMap<String, String>);
+
+impl KnownImages {
+    /// Something may have changed: the next observation lists them anew.
+    pub fn forget(&mut self) {
+        *self = Self::default();
     }
 }
 
@@ -95,18 +118,20 @@ pub async fn observe(
     project: &Project,
     system: &Engine,
     user: Option<&Engine>,
+    images: &mut KnownImages,
     boot: &str,
 ) -> Result<Observed, engine::Error> {
     let user_host = match user {
-        Some(user) => host(user).await.ok(),
+        Some(user) => host(user, &mut images.user).await.ok(),
         None => None,
     };
     Ok(Observed {
-        system: host(system).await?,
+        system: host(system, &mut images.system).await?,
         user: user_host,
         ready: ready_files(project),
         marks: Marks::read(),
         boot: boot.to_owned(),
+        processors: std::thread::available_parallelism().map_or(1, usize::from),
     })
 }
 
@@ -119,7 +144,7 @@ pub fn ready_files(project: &Project) -> BTreeSet<PathBuf> {
     files.filter(|path| path.exists()).collect()
 }
 
-async fn host(engine: &Engine) -> Result<Host, engine::Error> {
+async fn host(engine: &Engine, images: &mut Option<Listed>) -> Result<Host, engine::Error> {
     let filters = HashMap::from([("label".to_owned(), vec![SERVICE_LABEL.to_owned()])]);
     let options = ListContainersOptions {
         all: true,
@@ -131,11 +156,6 @@ async fn host(engine: &Engine) -> Result<Host, engine::Error> {
         .list_containers(Some(options))
         .await
         .map_err(|source| engine.error("list containers", source))?;
-    let images = engine
-        .docker
-        .list_images(None::<ListImagesOptions>)
-        .await
-        .map_err(|source| engine.error("list images", source))?;
     let mut containers = BTreeMap::new();
     for summary in listed {
         if let Some((service, container)) = container(engine, summary).await? {
@@ -144,8 +164,27 @@ async fn host(engine: &Engine) -> Result<Host, engine::Error> {
     }
     Ok(Host {
         containers,
-        images: image_ids(&images),
+        images: known_images(engine, images).await?,
     })
+}
+
+async fn known_images(
+    engine: &Engine,
+    known: &mut Option<Listed>,
+) -> Result<BTreeMap<String, String>, engine::Error> {
+    if let Some((read, ids)) = known
+        && read.elapsed() < IMAGES_LAST
+    {
+        return Ok(ids.clone());
+    }
+    let images = engine
+        .docker
+        .list_images(None::<ListImagesOptions>)
+        .await
+        .map_err(|source| engine.error("list images", source))?;
+    let ids = image_ids(&images);
+    *known = Some((Instant::now(), ids.clone()));
+    Ok(ids)
 }
 
 async fn container(

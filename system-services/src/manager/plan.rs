@@ -17,6 +17,8 @@ use crate::compose::{Condition, Service};
 const READY_LIMIT: Duration = Duration::from_secs(120);
 /// For so long after the manager's start, services let more urgent ones go first.
 const HEAD_START: Duration = Duration::from_secs(15);
+/// With so many processors nobody has to wait for one.
+const MANY_PROCESSORS: usize = 8;
 const LEAST_URGENT: u8 = 2;
 /// Templates are made once everything is ready, or this long after the manager's start.
 const SETTLED_AFTER: Duration = Duration::from_secs(20);
@@ -142,7 +144,7 @@ pub fn plan(
 fn urgency(service: &str) -> u8 {
     match service {
         USER_DOCKER | CONSOLE => 0,
-        NETWORK | "udev" => 1,
+        NETWORK => 1,
         _ => LEAST_URGENT,
     }
 }
@@ -195,10 +197,11 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// Early in the boot, a step waits for more urgent ones, and the least urgent also until the user's Docker answers.
+    /// Early in the boot of a machine with few processors, a step waits for more urgent ones, and the least urgent also until the
+    /// user's Docker answers; then so many go at a time that one processor is left to the user's first command.
     fn give_head_start(&self, plan: &mut Plan) {
         plan.steps.sort_by_key(|step| urgency(&step.service));
-        if self.now >= HEAD_START {
+        if self.now >= HEAD_START || self.observed.processors >= MANY_PROCESSORS {
             return;
         }
         let in_hand = self
@@ -207,10 +210,21 @@ impl<'a> Planner<'a> {
             .chain(plan.steps.iter().map(|step| &step.service));
         let first = in_hand.min_by_key(|service| urgency(service)).cloned();
         let docker = self.docker_is_starting().then(|| USER_DOCKER.to_owned());
-        let (later, now) = plan.steps.drain(..).partition(|step| {
+        let is_least = |service: &String| urgency(service) == LEAST_URGENT;
+        let at_a_time = self.observed.processors.saturating_sub(1).max(1);
+        let mut room =
+            at_a_time.saturating_sub(self.busy.iter().filter(|busy| is_least(busy)).count());
+        let (now, later) = plan.steps.drain(..).partition(|step| {
             let more_urgent = |other: &String| urgency(other) < urgency(&step.service);
-            let least = urgency(&step.service) == LEAST_URGENT;
-            first.as_ref().is_some_and(more_urgent) || (least && docker.is_some())
+            if first.as_ref().is_some_and(more_urgent) {
+                return false;
+            }
+            if !is_least(&step.service) {
+                return true;
+            }
+            let goes = docker.is_none() && room > 0;
+            room -= usize::from(goes);
+            goes
         });
         plan.steps = now;
         for step in later {

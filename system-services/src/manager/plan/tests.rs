@@ -36,6 +36,7 @@ impl Machine {
                     ..Host::default()
                 },
                 boot: "now".into(),
+                processors: MANY_PROCESSORS,
                 ..Observed::default()
             },
             history: History::default(),
@@ -113,6 +114,7 @@ fn what_is_independent_starts_at_once_and_what_people_wait_for_first() {
     ",
     );
     machine.now = Duration::ZERO;
+    machine.observed.processors = 2;
     let web = "web waiting: waits until docker answers";
     let ntp = "ntp waiting: waits until udev has started";
     assert_eq!(
@@ -122,8 +124,8 @@ fn what_is_independent_starts_at_once_and_what_people_wait_for_first() {
             "create docker: has no container",
             ntp,
             web,
-            "udev waiting: lets console start first",
             "network waiting: lets console start first",
+            "udev waiting: lets console start first",
             "syslog waiting: lets console start first",
         ]
     );
@@ -132,37 +134,60 @@ fn what_is_independent_starts_at_once_and_what_people_wait_for_first() {
     machine.started("console", State::Running);
     machine.started("docker", State::Running);
     let well = ["console well", "docker well"];
-    let both = [
-        "create udev: has no container",
-        "create network: has no container",
-    ];
     let held = [
+        "create network: has no container",
         ntp,
         well[0],
         well[1],
         web,
-        "syslog waiting: lets udev start first",
+        "udev waiting: lets network start first",
+        "syslog waiting: lets network start first",
     ];
-    assert_eq!(machine.text(), [both.as_slice(), &held].concat());
+    assert_eq!(machine.text(), held);
 
-    machine.started("udev", State::Running);
     machine.started("network", State::Running);
-    assert!(
-        machine
-            .text()
-            .contains(&"syslog waiting: lets docker start first".to_owned())
-    );
+    let syslog = "syslog waiting: lets docker start first".to_owned();
+    assert!(machine.text().contains(&syslog));
     machine.observed.ready.insert("/run/docker-done".into());
-    let rest = [
-        "create ntp: has no container",
-        "create syslog: has no container",
-    ];
-    assert_eq!(machine.text()[..2], rest);
+    assert_eq!(machine.text()[0], "create udev: has no container");
+    let syslog = "syslog waiting: lets others start first".to_owned();
+    assert!(machine.text().contains(&syslog));
+    machine.busy.insert("udev".into());
+    assert!(machine.text().contains(&syslog));
+    assert_eq!(machine.plan().steps, []);
 
+    machine.busy.clear();
     machine.observed.ready.clear();
     assert_eq!(machine.plan().wake, Some(HEAD_START));
+    let all = [
+        "create udev: has no container",
+        "create syslog: has no container",
+    ];
     machine.now = HEAD_START;
-    assert_eq!(machine.text()[..2], rest);
+    assert_eq!(machine.text()[..2], all);
+}
+
+#[test]
+fn with_many_processors_nothing_waits_for_one() {
+    let mut machine = Machine::new(
+        "
+        syslog: {image: i, labels: {SYSTEM}}
+        docker: {image: i, labels: {SYSTEM, io.rancher.os.ready: /run/docker-done}}
+        acpid: {image: i, labels: {SYSTEM}}
+    ",
+    );
+    machine.now = Duration::ZERO;
+    machine.observed.processors = 2;
+    assert_eq!(machine.plan().steps.len(), 1);
+    machine.observed.processors = MANY_PROCESSORS;
+    assert_eq!(
+        machine.text(),
+        [
+            "create docker: has no container",
+            "create syslog: has no container",
+            "create acpid: has no container",
+        ]
+    );
 }
 
 #[test]
