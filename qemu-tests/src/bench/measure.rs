@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::console::Mark;
 use crate::error::{HarnessError, Result};
 use crate::guest::LOGIN;
 use crate::machine::Machine;
@@ -27,9 +28,14 @@ pub struct Sample {
     pub login_s: f64,
     /// MemTotal - MemAvailable after the idle time; only where it was asked for.
     pub memory_kib: Option<f64>,
+    /// When each milestone of [`Side::milestones`] was seen on the console; those that were not are left out.
+    pub milestones: Vec<(String, f64)>,
     /// What the side itself tells about where the time went.
     pub phases: String,
 }
+
+/// What a moment of the boot is called, and the console text that tells of it.
+pub type Milestone = (&'static str, &'static str);
 
 /// What one side needs to be measured.
 pub struct Side<'a> {
@@ -41,6 +47,8 @@ pub struct Side<'a> {
     pub key: &'a SshKey,
     /// Host port of the guest's ssh.
     pub port: u16,
+    /// Moments to take the time of, in their order.
+    pub milestones: &'a [Milestone],
     /// Command that prints where the time went.
     pub phases: &'a str,
 }
@@ -86,12 +94,18 @@ fn boot_once(side: &Side<'_>, memory: Memory, logs: &Path) -> Result<Sample> {
         }
     };
     let phases = ssh.run(side.phases)?.text();
+    let milestones = side.milestones.iter().filter_map(|(name, text)| {
+        let line = vm.console.find(Mark::default(), text)?;
+        Some(((*name).to_owned(), line.at.as_secs_f64()))
+    });
+    let milestones = milestones.collect();
     Ok(Sample {
         api_s: api.at.as_secs_f64(),
         version_s: version.at.as_secs_f64(),
         cpu_s,
         login_s,
         memory_kib,
+        milestones,
         phases,
     })
 }

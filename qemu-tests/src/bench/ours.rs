@@ -3,12 +3,34 @@
 
 use std::path::Path;
 
+use crate::bench::measure::Milestone;
 use crate::config_drive::{ConfigDrive, Content, Form};
 use crate::disk::{Disk, STATE_LABEL};
 use crate::error::{HarnessError, Result};
 use crate::ssh::SshKey;
 
-/// Prints the boot report and when each service came up.
+/// From the kernel's last line to the user's Docker.
+pub const MILESTONES: &[Milestone] = &[
+    ("the kernel starts PID 1", "Run /init as init process"),
+    (
+        "root image mounted, containerd started",
+        "phase 4/13 containerd",
+    ),
+    (
+        "state mounted, system Docker started",
+        "phase 10/13 system-docker",
+    ),
+    (
+        "cloud-config read, service manager started",
+        "phase 13/13 services",
+    ),
+    ("system Docker answers", "Project [os]: Starting project"),
+    ("containers docker and console start", "[docker]: Starting"),
+    ("container docker runs", "[docker]: Started"),
+    ("the user's Docker answers", "PROBE api"),
+    ("`docker version` has answered", "PROBE docker-version"),
+];
+/// Prints the boot report.
 pub const PHASES: &str = "cat /run/ros/boot.json";
 
 /// Makes the state disk: a cloud-config in `cloud-config.d` and the prober in `/opt/bench`.

@@ -6,11 +6,20 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use crate::artefacts::cache_folder;
+use crate::bench::measure::Milestone;
 use crate::disk::Disk;
 use crate::error::{HarnessError, Result};
 use crate::ssh::SshKey;
 use crate::tool::Tool;
 
+/// From the kernel's last line to Docker.
+pub const MILESTONES: &[Milestone] = &[
+    ("the kernel starts the initrd", "Run /init as init process"),
+    ("systemd runs on the root disk", "running in system mode"),
+    ("containerd runs", "Started containerd.service"),
+    ("Docker answers", "PROBE api"),
+    ("`docker version` has answered", "PROBE docker-version"),
+];
 /// The suite to compare with.
 const SUITE: &str = "trixie";
 /// What is installed beside mmdebstrap's `minbase`; recommended packages are not.

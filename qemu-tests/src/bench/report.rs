@@ -47,6 +47,28 @@ impl Report {
         figures
     }
 
+    /// Where the time of one variant goes: when each milestone was reached, and the step to it.
+    fn milestones(&self, variant: &str) -> String {
+        let samples = self.samples.get(variant).map_or(&[][..], Vec::as_slice);
+        let Some(first) = samples.first() else {
+            return String::new();
+        };
+        let mut text = format!("\n| {variant}: milestone | at s | step s |\n|---|---|---|\n");
+        let mut before = 0.0;
+        for (name, _) in &first.milestones {
+            let times: Vec<f64> = samples
+                .iter()
+                .flat_map(|sample| &sample.milestones)
+                .filter_map(|(other, at)| (other == name).then_some(*at))
+                .collect();
+            if let Some(at) = median(&times) {
+                text.push_str(&format!("| {name} | {at:.1} | {:.1} |\n", at - before));
+                before = at;
+            }
+        }
+        text
+    }
+
     fn median_of(&self, variant: &str, of: fn(&Sample) -> Option<f64>) -> Option<f64> {
         let samples = self.samples.get(variant)?;
         median(&samples.iter().filter_map(of).collect::<Vec<_>>())
@@ -76,6 +98,9 @@ impl Report {
                 cell(|sample| Some(sample.login_s), 1.0),
                 cell(|sample| sample.memory_kib, 1024.0),
             ));
+        }
+        for variant in ["ours", "debian"] {
+            text.push_str(&self.milestones(variant));
         }
         text.push_str("\n| size | bytes | MiB |\n|---|---|---|\n");
         for (name, bytes) in &self.sizes {
@@ -131,6 +156,20 @@ mod tests {
         assert!((figures["memory_ratio"] - 0.5).abs() < 1e-9);
         assert!((figures["iso_mib"] - 64.0).abs() < 1e-9);
         assert!(!figures.contains_key("rebuild_s"));
+    }
+
+    #[test]
+    fn steps_are_between_medians() {
+        let boot = |first, second| Sample {
+            milestones: vec![("kernel".into(), first), ("docker".into(), second)],
+            ..Sample::default()
+        };
+        let mut report = Report::default();
+        let boots = vec![boot(1.0, 9.0), boot(2.0, 5.0), boot(3.0, 7.0)];
+        report.samples.insert("ours".into(), boots);
+        let table = report.milestones("ours");
+        assert!(table.ends_with("| kernel | 2.0 | 2.0 |\n| docker | 7.0 | 5.0 |\n"));
+        assert_eq!(report.milestones("debian"), "");
     }
 
     #[test]

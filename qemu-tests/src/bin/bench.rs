@@ -13,7 +13,7 @@ use qemu_tests::artefacts::{
 use qemu_tests::bench::budget;
 use qemu_tests::bench::measure::{Memory, Side, boot, warm_up};
 use qemu_tests::bench::ours;
-use qemu_tests::bench::peer::Peer;
+use qemu_tests::bench::peer::{self, Peer};
 use qemu_tests::bench::report::Report;
 use qemu_tests::disk::{Disk, STATE_LABEL};
 use qemu_tests::guest::{free_port, user_nic};
@@ -177,6 +177,7 @@ fn our_side<'a>(name: &'a str, way: Boot, disk: &Disk, peer: &'a Peer) -> Result
         machine,
         key: &peer.key,
         port,
+        milestones: ours::MILESTONES,
         phases: ours::PHASES,
     })
 }
@@ -198,6 +199,7 @@ fn debian_side(peer: &Peer) -> Result<Side<'_>> {
         machine,
         key: &peer.key,
         port,
+        milestones: peer::MILESTONES,
         phases,
     })
 }
