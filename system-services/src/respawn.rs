@@ -25,6 +25,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// How long programs have to end after SIGTERM.
 const GRACE: Duration = Duration::from_secs(3);
+/// After this, SIGHUP says it again: a shell at its prompt does not listen to SIGTERM.
+const HANG_UP_AFTER: Duration = Duration::from_millis(300);
 
 /// Why `ros respawn` cannot work.
 #[derive(Debug, thiserror::Error)]
@@ -74,15 +76,26 @@ impl Respawn {
         }
     }
 
-    /// Ends all programs: SIGTERM, then SIGKILL.
+    /// Ends all programs: SIGTERM, then SIGHUP, then SIGKILL.
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::SeqCst);
         self.signal_all(Signal::SIGTERM);
-        let deadline = Instant::now() + GRACE;
-        while !self.lock().is_empty() && Instant::now() < deadline {
-            std::thread::sleep(Duration::from_millis(20));
+        if !self.ends_within(HANG_UP_AFTER) {
+            self.signal_all(Signal::SIGHUP);
+            self.ends_within(GRACE - HANG_UP_AFTER);
         }
         self.signal_all(Signal::SIGKILL);
+    }
+
+    fn ends_within(&self, time: Duration) -> bool {
+        let deadline = Instant::now() + time;
+        while !self.lock().is_empty() {
+            if Instant::now() >= deadline {
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        true
     }
 
     /// Blocks until SIGTERM or SIGINT arrives at `signals`, then ends all programs. SIGHUP is passed on to them.
@@ -211,5 +224,20 @@ mod tests {
         respawn.stop();
         std::thread::sleep(Duration::from_millis(100));
         assert!(respawn.lock().is_empty(), "{:?}", respawn.lock());
+    }
+
+    #[test]
+    fn a_shell_that_does_not_listen_to_sigterm_ends_by_sighup() {
+        let respawn = Respawn::default();
+        respawn.keep("/bin/sh -c 'trap : TERM; while :; do sleep 0.05; done'".into());
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while respawn.lock().is_empty() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        std::thread::sleep(Duration::from_millis(200));
+        let begun = Instant::now();
+        respawn.stop();
+        assert!(begun.elapsed() < GRACE, "{:?}", begun.elapsed());
+        assert!(begun.elapsed() >= HANG_UP_AFTER);
     }
 }
