@@ -31,6 +31,10 @@ pub struct Settings {
     pub squashfs_level: u32,
     /// The same with `--quick`.
     pub squashfs_quick_level: u32,
+    /// Cargo profile (of the workspace's Cargo.toml) of our own programs.
+    pub cargo_profile: String,
+    /// The same with `--quick`.
+    pub cargo_quick_profile: String,
 }
 
 /// One build: the paths and settings that every step gets.

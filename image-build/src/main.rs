@@ -112,6 +112,7 @@ fn go(arguments: &Arguments) -> Result<()> {
     let mut context = Context::new(&arguments.set)?;
     if arguments.quick {
         context.settings.squashfs_level = context.settings.squashfs_quick_level;
+        context.settings.cargo_profile = context.settings.cargo_quick_profile.clone();
     }
     if let Step::Clean { cache } = arguments.step {
         return clean(&context, cache);
@@ -214,7 +215,11 @@ fn kernel_image(context: &Context, apt: &Apt) -> Result<Kernel> {
 
 /// Compiles our two static programs; cargo knows what changed.
 fn programs(context: &Context) -> Result<BTreeMap<String, PathBuf>> {
-    context.say("programs", "cargo build --release -p ros -p init");
+    let profile = &context.settings.cargo_profile;
+    context.say(
+        "programs",
+        &format!("cargo build --profile {profile} -p ros -p init"),
+    );
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
     let mut run = context.run("programs", &cargo).dir(&context.repo);
     // What `cargo run` tells this program about itself would look like a change to build scripts, and half of `ros` be compiled again.
@@ -231,11 +236,12 @@ fn programs(context: &Context) -> Result<BTreeMap<String, PathBuf>> {
     for (name, _) in std::env::vars().filter(|(name, _)| about_us(name)) {
         run = run.env_remove(&name);
     }
-    run.args(["build", "--release", "--locked", "-p", "ros", "-p", "init"])
+    run.args(["build", "--profile", profile, "--locked"])
+        .args(["-p", "ros", "-p", "init"])
         .go()?;
     let folder = std::env::var_os("CARGO_TARGET_DIR")
         .map_or_else(|| context.repo.join("target"), PathBuf::from);
-    let folder = folder.join("x86_64-unknown-linux-gnu/release");
+    let folder = folder.join("x86_64-unknown-linux-gnu").join(profile);
     Ok(["ros", "init"]
         .iter()
         .map(|name| ((*name).to_owned(), folder.join(name)))
