@@ -24,7 +24,7 @@ use crate::log::Chain;
 /// How often readiness files are looked for.
 const GLANCE: Duration = Duration::from_millis(50);
 /// While something waits, and no event may tell of what it waits for.
-const QUICK_LOOK: Duration = Duration::from_secs(1);
+const QUICK_LOOK: Duration = Duration::from_secs(2);
 /// When nothing is awaited: events may get lost when a daemon restarts.
 const SLOW_LOOK: Duration = Duration::from_secs(10);
 /// How long the user's Docker may take to answer before it counts as absent.

@@ -198,8 +198,12 @@ async fn container(
     let state = match summary.state {
         Some(ContainerSummaryStateEnum::CREATED) => State::Created,
         Some(ContainerSummaryStateEnum::EXITED | ContainerSummaryStateEnum::DEAD) => {
+            let told = summary.status.as_deref().and_then(code_in_status);
             State::Exited {
-                code: exit_code(engine, &id).await?,
+                code: match told {
+                    Some(code) => code,
+                    None => exit_code(engine, &id).await?,
+                },
             }
         }
         Some(ContainerSummaryStateEnum::REMOVING) => return Ok(None),
@@ -215,6 +219,12 @@ async fn container(
         console: label("io.rancher.os.console"),
     };
     Ok(Some((service.clone(), container)))
+}
+
+/// The code in `Exited (137) 2 hours ago`, which spares an inspection of every container that has ended.
+fn code_in_status(status: &str) -> Option<i64> {
+    let (code, _) = status.strip_prefix("Exited (")?.split_once(')')?;
+    code.parse().ok()
 }
 
 async fn exit_code(engine: &Engine, id: &str) -> Result<i64, engine::Error> {
@@ -266,7 +276,15 @@ fn normal_reference(reference: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::normal_reference;
+    use super::{code_in_status, normal_reference};
+
+    #[test]
+    fn the_status_tells_the_exit_code() {
+        assert_eq!(code_in_status("Exited (137) 2 hours ago"), Some(137));
+        assert_eq!(code_in_status("Exited (0) Less than a second ago"), Some(0));
+        assert_eq!(code_in_status("Dead"), None);
+        assert_eq!(code_in_status("Exited (?)"), None);
+    }
 
     #[test]
     fn references_have_one_form() {

@@ -143,8 +143,8 @@ pub fn plan(
 /// a processor busy for a while. Lower is sooner.
 fn urgency(service: &str) -> u8 {
     match service {
-        USER_DOCKER | CONSOLE => 0,
-        NETWORK => 1,
+        USER_DOCKER => 0,
+        CONSOLE | NETWORK => 1,
         _ => LEAST_URGENT,
     }
 }

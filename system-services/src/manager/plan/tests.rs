@@ -120,25 +120,23 @@ fn what_is_independent_starts_at_once_and_what_people_wait_for_first() {
     assert_eq!(
         machine.text(),
         [
-            "create console: has no container",
             "create docker: has no container",
             ntp,
             web,
-            "network waiting: lets console start first",
-            "udev waiting: lets console start first",
-            "syslog waiting: lets console start first",
+            "network waiting: lets docker start first",
+            "console waiting: lets docker start first",
+            "udev waiting: lets docker start first",
+            "syslog waiting: lets docker start first",
         ]
     );
     assert!(!machine.plan().up);
 
-    machine.started("console", State::Running);
     machine.started("docker", State::Running);
-    let well = ["console well", "docker well"];
     let held = [
         "create network: has no container",
+        "create console: has no container",
         ntp,
-        well[0],
-        well[1],
+        "docker well",
         web,
         "udev waiting: lets network start first",
         "syslog waiting: lets network start first",
@@ -146,6 +144,7 @@ fn what_is_independent_starts_at_once_and_what_people_wait_for_first() {
     assert_eq!(machine.text(), held);
 
     machine.started("network", State::Running);
+    machine.started("console", State::Running);
     let syslog = "syslog waiting: lets docker start first".to_owned();
     assert!(machine.text().contains(&syslog));
     machine.observed.ready.insert("/run/docker-done".into());
