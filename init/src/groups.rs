@@ -10,6 +10,12 @@ use kernel::mount::{self, Flags};
 
 use crate::log;
 
+/// Docker's group of the system's containers.
+const SYSTEM_CONTAINERS: &str = "system";
+/// Its weight beside `/ros` and the user's containers, which have 100: logins and the user's Docker answer on a busy machine, and at
+/// boot the user's Docker is not held up by what starts the other services.
+const SYSTEM_CONTAINERS_WEIGHT: u16 = 300;
+
 /// Why the control groups are not there.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -44,6 +50,12 @@ impl Groups {
             .child("ros")
             .map_err(|cause| Error::Make("/ros", cause))?;
         hand_down(&host);
+        let weighted = root
+            .child(SYSTEM_CONTAINERS)
+            .and_then(|group| group.set_processor_weight(SYSTEM_CONTAINERS_WEIGHT));
+        if let Err(error) = weighted {
+            log::warn(&format!("control group /{SYSTEM_CONTAINERS}: {error}"));
+        }
         Ok(Self { host })
     }
 

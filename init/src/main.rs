@@ -1,7 +1,7 @@
 //! PID 1 of RancherOS: brings the machine up in named phases, keeps three daemons running, takes it down again.
 //!
 //! Everything that can happen ends in a value ([`outcome::Outcome`]) that reaches one tail here; nothing else stops the machine.
-//! Synchronous, one thread (but for [`prefetch`]); it must never wait without a deadline and never panic.
+//! Synchronous, one thread; it must never wait without a deadline and never panic.
 
 mod children;
 mod cloud_init;
@@ -17,7 +17,6 @@ mod log;
 mod machine;
 mod outcome;
 mod plan;
-mod prefetch;
 mod record;
 mod recovery;
 mod reserve;

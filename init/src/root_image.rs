@@ -17,7 +17,7 @@ use kernel::uevent::Uevents;
 use crate::facts::ROOT_IMAGE;
 use crate::machine::Machine;
 use crate::outcome::Halted;
-use crate::{disks_seen, log, prefetch};
+use crate::{disks_seen, log};
 
 /// USB sticks and CD drives take seconds to answer.
 const MEDIUM_PATIENCE: Duration = Duration::from_secs(20);
@@ -68,7 +68,6 @@ pub fn run(machine: &mut Machine) -> Result<(), Halted> {
     };
     machine.record.root = Some(source);
     switch()?;
-    prefetch::begin();
     Ok(())
 }
 

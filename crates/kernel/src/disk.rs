@@ -30,13 +30,3 @@ pub fn write_private(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
         .open(path)?;
     file.write_all(content)
 }
-/// Reads the whole file into the page cache: posix_fadvise(2), `POSIX_FADV_WILLNEED`. Returns once the reads are under way; a compressed
-/// file system decompresses within the call.
-pub fn read_ahead(file: &File) -> io::Result<()> {
-    Ok(rustix::fs::fadvise(
-        file,
-        0,
-        None,
-        rustix::fs::Advice::WillNeed,
-    )?)
-}

@@ -41,13 +41,6 @@ pub fn memory_size() -> u64 {
     info.totalram.saturating_mul(u64::from(info.mem_unit))
 }
 
-/// The calling thread runs only when no other wants the processor, more or less: setpriority(2), nice value 19.
-pub fn yield_to_all() {
-    let this = Some(rustix::thread::gettid());
-    // A thread that keeps its priority does its work all the same.
-    rustix::process::setpriority_process(this, 19).ok();
-}
-
 /// Takes one ended child, of whatever parentage, off the kernel's hands. Never blocks.
 pub fn reap() -> Option<(u32, Exit)> {
     loop {

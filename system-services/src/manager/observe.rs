@@ -1,7 +1,7 @@
 //! What is: containers and images of both Dockers, readiness files, marks. Reads only; `plan` decides.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use bollard::models::{ContainerSummary, ContainerSummaryStateEnum, ImageSummary};
@@ -16,6 +16,9 @@ use crate::compose::{BOOT_LABEL, HASH_LABEL, Project, SERVICE_LABEL, Scope};
 /// How long a list of images is good for. Images change seldom, and to list them costs Docker more than to list its containers.
 const IMAGES_LAST: Duration = Duration::from_secs(10);
 
+/// How long a readiness file counts as fresh.
+const FRESH: Duration = Duration::from_secs(2);
+
 /// Everything a plan is made from, read at one moment (images: at most ten seconds before).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Observed {
@@ -25,6 +28,8 @@ pub struct Observed {
     pub user: Option<Host>,
     /// Readiness files that exist.
     pub ready: BTreeSet<PathBuf>,
+    /// Those of them that were written in the last two seconds.
+    pub fresh: BTreeSet<PathBuf>,
     /// What was asked for or done in this boot.
     pub marks: Marks,
     /// Id of this boot.
@@ -125,14 +130,23 @@ pub async fn observe(
         Some(user) => host(user, &mut images.user).await.ok(),
         None => None,
     };
+    let ready = ready_files(project);
+    let fresh = ready.iter().filter(|path| is_fresh(path)).cloned();
     Ok(Observed {
+        fresh: fresh.collect(),
         system: host(system, &mut images.system).await?,
         user: user_host,
-        ready: ready_files(project),
+        ready,
         marks: Marks::read(),
         boot: boot.to_owned(),
         processors: std::thread::available_parallelism().map_or(1, usize::from),
     })
+}
+
+/// A clock that was set back in between makes a file of the future of it: not fresh.
+fn is_fresh(path: &Path) -> bool {
+    let written = std::fs::metadata(path).and_then(|data| data.modified());
+    written.is_ok_and(|written| written.elapsed().is_ok_and(|age| age < FRESH))
 }
 
 /// Readiness files of the project that exist.

@@ -198,7 +198,7 @@ impl<'a> Planner<'a> {
     }
 
     /// Early in the boot of a machine with few processors, a step waits for more urgent ones, and the least urgent also until the
-    /// user's Docker answers; then so many go at a time that one processor is left to the user's first command.
+    /// user's Docker has answered for a moment; then so many go at a time that one processor is left to the user's first command.
     fn give_head_start(&self, plan: &mut Plan) {
         plan.steps.sort_by_key(|step| urgency(&step.service));
         if self.now >= HEAD_START || self.observed.processors >= MANY_PROCESSORS {
@@ -245,11 +245,9 @@ impl<'a> Planner<'a> {
     fn docker_is_starting(&self) -> bool {
         let docker = self.desired.project.services.get(USER_DOCKER);
         docker.is_some_and(|docker| {
-            let ready = docker
-                .os
-                .ready
-                .as_ref()
-                .is_none_or(|file| self.observed.ready.contains(file));
+            let ready = docker.os.ready.as_ref().is_none_or(|file| {
+                self.observed.ready.contains(file) && !self.observed.fresh.contains(file)
+            });
             let runs = self
                 .container(docker)
                 .is_some_and(|container| container.state == State::Running);

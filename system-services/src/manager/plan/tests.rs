@@ -148,6 +148,9 @@ fn what_is_independent_starts_at_once_and_what_people_wait_for_first() {
     let syslog = "syslog waiting: lets docker start first".to_owned();
     assert!(machine.text().contains(&syslog));
     machine.observed.ready.insert("/run/docker-done".into());
+    machine.observed.fresh.insert("/run/docker-done".into());
+    assert!(machine.text().contains(&syslog));
+    machine.observed.fresh.clear();
     assert_eq!(machine.text()[0], "create udev: has no container");
     let syslog = "syslog waiting: lets others start first".to_owned();
     assert!(machine.text().contains(&syslog));
