@@ -30,7 +30,7 @@ pub enum Manner {
 pub enum Error {
     /// The next boot would not come up as configured.
     #[error(
-        "the configuration has errors:\n{}\nMend them (sudo ros config validate), or add -f to {command} all the same",
+        "the configuration has errors:\n{}\nMend them (sudo ros config validate). `{command} -f` asks no questions, but stops no containers and unmounts nothing",
         lines(.problems)
     )]
     Configuration {
@@ -144,7 +144,7 @@ mod tests {
         };
         assert_eq!(
             error.to_string(),
-            "the configuration has errors:\n  /x/boot.yml: rancher.ssh.port: not a number\nMend them (sudo ros config validate), or add -f to reboot all the same"
+            "the configuration has errors:\n  /x/boot.yml: rancher.ssh.port: not a number\nMend them (sudo ros config validate). `reboot -f` asks no questions, but stops no containers and unmounts nothing"
         );
     }
 

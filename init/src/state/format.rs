@@ -66,11 +66,6 @@ pub fn make(
     if self::blank(device) != Some(blank) {
         return Err(fail("it is not blank any more".into()));
     }
-    let label = if blank == Blank::Boot2docker {
-        machine_disk::LABEL
-    } else {
-        label
-    };
     log::info(&format!("formatting {} as {label}", device.display()));
     let output = "/run/ros/mkfs.log";
     let file = File::create(output).map_err(|error| fail(error.to_string()))?;

@@ -114,7 +114,9 @@ fn mount_disk(machine: &mut Machine, disk: &Disk) -> Result<record::State, Error
     } else {
         STATE
     };
-    let fstype = disk::mount_checked(machine, &found, disk.fstype.as_deref(), target)?;
+    // What we have just made is ext4, whatever was expected on a disk with something on it.
+    let expected = disk.fstype.as_deref().filter(|_| !found.formatted);
+    let fstype = disk::mount_checked(machine, &found, expected, target)?;
     if let Some(directory) = &disk.directory {
         let source = std::path::Path::new(WHOLE).join(directory);
         let bound = mount::on_new_directory(&source, |source| mount::bind(source, STATE));

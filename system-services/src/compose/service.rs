@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use bollard::models::{ContainerCreateBody, HostConfig};
+use bollard::models::{ContainerCreateBody, HostConfig, RestartPolicy, RestartPolicyNameEnum};
 use serde_json::Value;
 
-use super::labels::OsLabels;
+use super::labels::{OsLabels, Scope};
 use super::problem::{Problem, Severity, Wrong};
 use super::project::Sources;
 use super::values::{Pair, pairs, text, texts};
@@ -28,6 +28,22 @@ pub enum Restart {
     UnlessStopped,
     /// It is started again when it failed, at most so many times; `None`: no limit.
     OnFailure(Option<u32>),
+}
+
+impl Restart {
+    /// As Docker takes it (Docker API, `HostConfig.RestartPolicy`).
+    fn policy(self) -> RestartPolicy {
+        let (name, limit) = match self {
+            Self::No => (RestartPolicyNameEnum::NO, None),
+            Self::Always => (RestartPolicyNameEnum::ALWAYS, None),
+            Self::UnlessStopped => (RestartPolicyNameEnum::UNLESS_STOPPED, None),
+            Self::OnFailure(limit) => (RestartPolicyNameEnum::ON_FAILURE, limit.map(i64::from)),
+        };
+        RestartPolicy {
+            name: Some(name),
+            maximum_retry_count: limit,
+        }
+    }
 }
 
 /// One service, read.
@@ -223,7 +239,11 @@ impl Draft<'_> {
     fn finish(mut self, problems: &mut Vec<Problem>) -> Service {
         let mut environment = self.expanded_environment();
         let Service {
-            body, os, links, ..
+            body,
+            os,
+            links,
+            restart,
+            ..
         } = &mut self.service;
         if is_our_entrypoint(body.entrypoint.as_deref()) {
             environment.push(format!("{}={}", crate::entrypoint::SERVICE, self.name));
@@ -251,6 +271,10 @@ impl Draft<'_> {
                     .of(self.name, Severity::Ignored),
             );
             links.clear();
+        }
+        if os.scope == Scope::User {
+            // The user's Docker restarts them itself, as it does containers that were started by hand.
+            self.host.restart_policy = Some(restart.policy());
         }
         body.host_config = Some(self.host);
         self.service
