@@ -25,8 +25,8 @@ pub const MILESTONES: &[Milestone] = &[
         "phase 13/13 services",
     ),
     ("system Docker answers", "Project [os]: Starting project"),
-    ("containers docker and console start", "[docker]: Starting"),
-    ("container docker runs", "[docker]: Started"),
+    ("the container docker is started", "[docker]: Starting"),
+    ("the container docker runs", "[docker]: Started"),
     ("the user's Docker answers", "PROBE api"),
     ("`docker version` has answered", "PROBE docker-version"),
 ];

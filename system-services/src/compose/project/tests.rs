@@ -130,6 +130,17 @@ fn the_hash_changes_with_the_definition_only() {
 }
 
 #[test]
+fn the_users_docker_restarts_its_services_itself() {
+    let project = read(
+        "web: {image: i, restart: 'on-failure:3'}\nntp: {image: i, restart: always, labels: {io.rancher.os.scope: system}}",
+    );
+    let policy = host(&project, "web").restart_policy.unwrap();
+    assert_eq!(policy.name.unwrap().to_string(), "on-failure");
+    assert_eq!(policy.maximum_retry_count, Some(3));
+    assert_eq!(host(&project, "ntp").restart_policy, None);
+}
+
+#[test]
 fn shared_shims_and_system_paths_reach_docker() {
     let project = read(
         "ss: {image: i, labels: {io.rancher.os.shim: shared}, security_opt: [systempaths=unconfined, no-new-privileges], cgroup: host}",
