@@ -150,8 +150,8 @@ fn a_full_disk_stops_neither_login_nor_power_off_nor_the_next_boot() -> Result<(
         judge.check("fill the disk", || {
             guest.ssh.wait_for("docker version", BACK)?;
             // dd fails when nothing is left; that is the point.
-            guest.ssh.run("sudo dd if=/dev/zero of=/var/fill bs=1M; sudo dd if=/dev/zero of=/var/fill2 bs=4k; sync")?;
-            let left = guest.ssh.ok("df -P /var | awk 'NR==2 {print $4}'")?;
+            guest.ssh.run("sudo dd if=/dev/zero of=/home/rancher/fill bs=1M; sudo dd if=/dev/zero of=/home/rancher/fill2 bs=4k; sync")?;
+            let left = guest.ssh.ok("df -P /home | awk 'NR==2 {print $4}'")?;
             ensure(left == "0", || format!("{left} KiB left"))
         });
         let old = guest.boot_id()?;
@@ -162,7 +162,7 @@ fn a_full_disk_stops_neither_login_nor_power_off_nor_the_next_boot() -> Result<(
         judge.check("it is still full, and can be emptied", || {
             guest
                 .ssh
-                .ok("ls /var/fill && sudo rm -f /var/fill /var/fill2")
+                .ok("ls /home/rancher/fill && sudo rm -f /home/rancher/fill /home/rancher/fill2")
                 .map(drop)
         });
         judge.check("docker is there afterwards", || {
