@@ -32,7 +32,7 @@ mod tree;
 mod unpack;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -238,6 +238,7 @@ fn programs(context: &Context) -> Result<BTreeMap<String, PathBuf>> {
     }
     run.args(["build", "--profile", profile, "--locked"])
         .args(["-p", "ros", "-p", "init"])
+        .args(["--config", &same_wherever(&context.repo)])
         .go()?;
     let folder = std::env::var_os("CARGO_TARGET_DIR")
         .map_or_else(|| context.repo.join("target"), PathBuf::from);
@@ -246,6 +247,24 @@ fn programs(context: &Context) -> Result<BTreeMap<String, PathBuf>> {
         .iter()
         .map(|name| ((*name).to_owned(), folder.join(name)))
         .collect())
+}
+
+/// A setting for cargo that keeps the folders of this machine, which stand in the messages of panics, out of the programs: the same
+/// sources make the same image wherever they lie. It is added to the flags of `.cargo/config.toml`.
+fn same_wherever(repo: &Path) -> String {
+    let home = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cargo"));
+    let registry = std::env::var_os("CARGO_HOME").map(PathBuf::from).or(home);
+    let flags: Vec<String> = [
+        (Some(repo.to_path_buf()), "/rancheros"),
+        (registry, "/cargo"),
+    ]
+    .into_iter()
+    .filter_map(|(from, to)| Some(format!("\"--remap-path-prefix={}={to}\"", from?.display())))
+    .collect();
+    format!(
+        "target.x86_64-unknown-linux-gnu.rustflags=[{}]",
+        flags.join(", ")
+    )
 }
 
 fn list(root: &Root) -> Result<()> {

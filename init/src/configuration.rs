@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use os_config::{Config, Place, Problem, Severity, store};
+use os_config::{Config, Place, Severity, store};
 
 use crate::machine::Machine;
 use crate::outcome::{Halted, chain};
@@ -87,36 +87,15 @@ fn load_modules(config: &Config) {
 
 /// Says on the console what is wrong with the configuration and keeps it for the banner and `ros config validate`.
 pub fn report(machine: &Machine) -> Result<(), Halted> {
-    let problems = all_problems(machine);
-    for problem in &problems {
+    let problems = &machine.loaded.problems;
+    for problem in problems {
         match problem.severity {
             Severity::Error => log::error(&problem.to_string()),
             Severity::Warning => log::warn(&problem.to_string()),
             Severity::Notice => log::info(&problem.to_string()),
         }
     }
-    let text = serde_json::to_string_pretty(&problems)?;
+    let text = serde_json::to_string_pretty(problems)?;
     crate::record::write_whole(&Path::new(RUN).join("problems.json"), &format!("{text}\n"))?;
     Ok(())
-}
-
-fn all_problems(machine: &Machine) -> Vec<Problem> {
-    let missing = plan::unsupported(&machine.loaded.config.rancher.state)
-        .into_iter()
-        .map(|key| Problem {
-            severity: Severity::Warning,
-            file: String::new(),
-            line: 0,
-            column: 0,
-            key: key.to_owned(),
-            what: "not supported yet; it has no effect".to_owned(),
-            advice: String::new(),
-        });
-    machine
-        .loaded
-        .problems
-        .iter()
-        .cloned()
-        .chain(missing)
-        .collect()
 }

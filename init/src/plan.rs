@@ -114,19 +114,6 @@ fn relative(directory: &str) -> Option<PathBuf> {
     (!parts.is_empty() && !parts.contains(&"..")).then(|| parts.iter().collect())
 }
 
-/// What is asked for and is not there yet, as the user wrote it.
-pub fn unsupported(state: &State) -> Vec<&'static str> {
-    let asked = [
-        (state.mdadm_scan, "rancher.state.mdadm_scan"),
-        (state.lvm_scan, "rancher.state.lvm_scan"),
-        (state.cryptsetup, "rancher.state.cryptsetup"),
-    ];
-    asked
-        .into_iter()
-        .filter_map(|(asked, key)| asked.then_some(key))
-        .collect()
-}
-
 /// KiB that the kernel is to keep free, for `vm.min_free_kbytes`: its own rule by the size of memory (`mm/page_alloc.c`,
 /// `calculate_min_free_kbytes`). With transparent huge pages on offer it raises that several times over, so that they are found
 /// quickly; on a small machine this takes from its containers what few of them ask for (ours are on request only).

@@ -12,7 +12,7 @@ use std::path::Path;
 use crate::log;
 use crate::machine::Machine;
 use crate::outcome::Halted;
-use crate::system_docker::DATA_ROOT;
+use crate::system_docker;
 
 const SEED: &str = "/usr/share/ros/system-docker";
 
@@ -43,8 +43,9 @@ pub enum Error {
 }
 
 /// Merges the seed of the root image into the data root.
-pub fn run(_machine: &mut Machine) -> Result<(), Halted> {
-    let written = merge::merge(Path::new(SEED), Path::new(DATA_ROOT))?;
+pub fn run(machine: &mut Machine) -> Result<(), Halted> {
+    let data_root = system_docker::data_root(&machine.loaded.config.rancher.system_docker);
+    let written = merge::merge(Path::new(SEED), Path::new(data_root))?;
     log::debug(&format!("system images: {written} entries written"));
     Ok(())
 }

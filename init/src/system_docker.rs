@@ -1,6 +1,7 @@
 //! Phase `system-docker`: the Docker daemon that runs the system's services.
 //!
-//! Its settings are `rancher.system_docker`; what would break the machine (its bridge, its firewall rules, which containerd) is ours.
+//! Its settings are `rancher.system_docker`; what would break the machine (its bridge, its firewall rules, its storage driver, which
+//! containerd) is ours.
 
 use std::path::{Path, PathBuf};
 
@@ -12,8 +13,7 @@ use crate::record::{self, RUN};
 use crate::supervise::{Launch, Output};
 use crate::{containerd, plan};
 
-/// Its data root.
-pub const DATA_ROOT: &str = "/var/lib/system-docker";
+const DATA_ROOT: &str = "/var/lib/system-docker";
 
 /// Starts it, or starts it anew when its settings have changed.
 pub fn run(machine: &mut Machine) -> Result<(), Halted> {
@@ -45,6 +45,16 @@ fn daemon_json(block: &DockerBlock) -> String {
     format!("{{{live_restore}\"features\": {{\"containerd-snapshotter\": false}}}}\n")
 }
 
+/// Where it keeps images and containers: an absolute path, else the default.
+pub fn data_root(block: &DockerBlock) -> &str {
+    [&block.data_root, &block.graph]
+        .into_iter()
+        .flatten()
+        .map(String::as_str)
+        .find(|path| path.starts_with('/'))
+        .unwrap_or(DATA_ROOT)
+}
+
 /// The block with what we depend on filled in.
 fn settled(block: &DockerBlock) -> DockerBlock {
     let mut block = block.clone();
@@ -53,9 +63,7 @@ fn settled(block: &DockerBlock) -> DockerBlock {
     block.bip = None;
     block.containerd = Some(containerd::SOCKET.into());
     block.config_file = Some(format!("{RUN}/system-docker.json"));
-    if block.data_root.is_none() && block.graph.is_none() {
-        block.data_root = Some(DATA_ROOT.into());
-    }
+    block.data_root = Some(data_root(&block).to_owned());
     block
         .exec_root
         .get_or_insert_with(|| "/var/run/system-docker".into());
@@ -63,9 +71,8 @@ fn settled(block: &DockerBlock) -> DockerBlock {
         .pid_file
         .get_or_insert_with(|| "/var/run/system-docker.pid".into());
     block.group.get_or_insert_with(|| "root".into());
-    block
-        .storage_driver
-        .get_or_insert_with(|| "overlay2".into());
+    // The images of the system are there in this driver's layout only.
+    block.storage_driver = Some("overlay2".into());
     block.userland_proxy.get_or_insert(false);
     if block.host.is_empty() {
         block.host.push("unix:///var/run/system-docker.sock".into());
@@ -121,22 +128,39 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_setting_can_bring_back_the_bridge() {
-        let mut block = DockerBlock {
+    fn no_setting_can_break_the_machine() {
+        let block = DockerBlock {
             bridge: Some("docker-sys".into()),
             bip: Some("172.18.42.1/16".into()),
+            storage_driver: Some("vfs".into()),
             ..DockerBlock::default()
         };
-        block.graph = Some("/var/lib/elsewhere".into());
         let settled = settled(&block);
         assert_eq!(
             (settled.bridge.as_deref(), settled.bip),
             (Some("none"), None)
         );
-        assert_eq!(
-            (settled.data_root, settled.graph.as_deref()),
-            (None, Some("/var/lib/elsewhere"))
-        );
+        assert_eq!(settled.storage_driver.as_deref(), Some("overlay2"));
+    }
+
+    #[test]
+    fn the_data_root_has_two_names_and_a_default() {
+        let of = |data_root: Option<&str>, graph: Option<&str>| {
+            let block = DockerBlock {
+                data_root: data_root.map(str::to_owned),
+                graph: graph.map(str::to_owned),
+                ..DockerBlock::default()
+            };
+            assert_eq!(
+                settled(&block).data_root.as_deref(),
+                Some(super::data_root(&block))
+            );
+            super::data_root(&block).to_owned()
+        };
+        assert_eq!(of(None, None), "/var/lib/system-docker");
+        assert_eq!(of(Some(""), Some("here")), "/var/lib/system-docker");
+        assert_eq!(of(None, Some("/b")), "/b");
+        assert_eq!(of(Some("/a"), Some("/b")), "/a");
     }
 
     #[test]

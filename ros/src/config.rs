@@ -14,6 +14,7 @@ use std::fs;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use system_services::manager::findings::findings;
 
 /// What init found wrong at boot.
 const BOOT_PROBLEMS: &str = "/run/ros/problems.json";
@@ -212,7 +213,7 @@ fn export(args: &ExportArgs) -> Outcome {
 
 fn validate(args: &ValidateArgs) -> Outcome {
     let problems = match &args.input {
-        Some(path) => schema::check_text(&read(path)?, &name(path)),
+        Some(path) => problems_in(&read(path)?, &name(path)),
         None => problems_here(),
     };
     match args.format {
@@ -225,11 +226,26 @@ fn validate(args: &ValidateArgs) -> Outcome {
     Ok(ExitCode::from(u8::from(invalid)))
 }
 
+/// What is wrong with a file, which may name services of this machine in those of its own.
+fn problems_in(text: &[u8], file: &str) -> Vec<Problem> {
+    let mut problems = schema::check_text(text, file);
+    let place = Place::default();
+    // Elsewhere than on RancherOS there is nothing to refer to.
+    if place.defaults().exists() {
+        let mut layers = store::read_layers(&place, &store::read_cmdline());
+        layers.add_file(Owner::User, text, file);
+        let of_services = findings(&layers.resolve());
+        problems.extend(of_services.into_iter().filter(|found| found.file == file));
+    }
+    problems
+}
+
 /// What is wrong now, and what init found at boot that is in no file: user-data that cannot be used, keys without effect.
 fn problems_here() -> Vec<Problem> {
     let loaded = store::load_running();
-    let mut problems = loaded.problems;
+    let mut problems = loaded.problems.clone();
     problems.extend(system_services::network::complaints(&loaded.config));
+    problems.extend(findings(&loaded));
     let bytes = fs::read(BOOT_PROBLEMS).unwrap_or_default();
     let at_boot: Vec<Problem> = serde_json::from_slice(&bytes).unwrap_or_default();
     for problem in at_boot {

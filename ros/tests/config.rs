@@ -31,14 +31,14 @@ impl Machine {
             return None;
         }
         let machine = Self(tempfile::tempdir().unwrap());
-        machine.file("share/ros/os-config.yml", "rancher:\n  ssh: {port: 22}\n  services:\n    a: {image: x/a:1}\n    b: {image: x/b:1}\n");
+        machine.file("share/ros/os-config.yml", "rancher:\n  ssh: {port: 22}\n  services:\n    one: {image: x/a:1}\n    two: {image: x/b:1}\n");
         machine.file(
             "lib/rancher/conf/cloud-config.d/boot.yml",
             "#cloud-config\nhostname: web\nrancher:\n  modules: []\n",
         );
         machine.file(
             "cmdline",
-            "quiet rancher.password=PW rancher.console=other -- rancher.environment.TOKEN=TK\n",
+            "quiet rancher.password=PW rancher.state.fstype=xfs -- rancher.environment.TOKEN=TK\n",
         );
         Some(machine)
     }
@@ -89,7 +89,7 @@ fn get() {
     };
     assert_eq!(machine.out("get"), "");
     assert_eq!(machine.out("get hostname"), "web\n");
-    assert_eq!(machine.out("get rancher.console"), "other\n");
+    assert_eq!(machine.out("get rancher.state.fstype"), "xfs\n");
     assert_eq!(machine.out("get rancher.ssh"), "port: 22\n\n");
     assert_eq!(machine.out("get rancher.modules"), "[]\n\n");
     assert_eq!(machine.out("get ssh_authorized_keys"), "[]\n\n");
@@ -101,7 +101,7 @@ fn get() {
         "/init rancher.environment.TOKEN=TK\n"
     );
     assert_eq!(
-        machine.out("get rancher.services.a --format json"),
+        machine.out("get rancher.services.one --format json"),
         "{\n  \"image\": \"x/a:1\"\n}\n"
     );
     let (out, err) = machine.config("get rancher.ssh.prot", 1);
@@ -142,7 +142,7 @@ fn export() {
     };
     assert_eq!(
         machine.out("export"),
-        "hostname: web\nrancher:\n  modules: []\n  console: other\n"
+        "hostname: web\nrancher:\n  modules: []\n  state:\n    fstype: xfs\n"
     );
     let full = machine.out("export --private --full -o $D/out && stat -c %a $D/out && cat $D/out");
     assert!(
@@ -177,6 +177,26 @@ fn validate() {
         "/var/lib/rancher/conf/cloud-config.d/user.yml"
     );
     assert_eq!(machine.out("get hostname"), "web\n");
+}
+
+#[test]
+fn validate_looks_into_services() {
+    let Some(machine) = Machine::new() else {
+        return;
+    };
+    // `volumes_from` names a service of this machine; its own mistakes are not this file's.
+    machine.file(
+        "web.yml",
+        "rancher:\n  services:\n    web: {image: i, volumes_from: [one]}\n    bad: {image: i, ports: [none]}\n",
+    );
+    let (_, err) = machine.config("validate -i $D/web.yml", 1);
+    let folder = machine.0.path().display();
+    assert_eq!(
+        err,
+        format!(
+            "ERRO[0000] {folder}/web.yml:4:29: rancher.services.bad.ports[0]: expected [[address:]host port:]container port, given `none`\n"
+        )
+    );
 }
 
 #[test]

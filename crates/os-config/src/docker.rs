@@ -2,8 +2,13 @@
 
 use crate::types::DockerBlock;
 
+/// Log drivers that write files, with the options of theirs that the shipped defaults set. dockerd does not start when another driver
+/// is given them (Docker, "Configure logging drivers").
+const FILE_DRIVERS: [&str; 2] = ["json-file", "local"];
+const FILE_OPTIONS: [&str; 2] = ["max-size", "max-file"];
+
 /// The arguments for `dockerd` that `block` asks for: flags for what is set, then `tls_args` with `tls`, then
-/// `extra_args`. Names are those of dockerd 23 and later; `restart`, `exec`, `args` have no flag and give nothing.
+/// `extra_args`. `log_opts` that only files know are left out for other drivers. Names are those of dockerd 23 and later; `restart`, `exec`, `args` have no flag and give nothing.
 #[must_use]
 pub fn docker_args(block: &DockerBlock) -> Vec<String> {
     let mut args = Args::default();
@@ -22,7 +27,14 @@ pub fn docker_args(block: &DockerBlock) -> Vec<String> {
     args.texts("--insecure-registry", &block.insecure_registry);
     args.flag("--live-restore", block.live_restore);
     args.text("--log-driver", block.log_driver.as_deref());
+    let to_files = block
+        .log_driver
+        .as_deref()
+        .is_none_or(|driver| driver.is_empty() || FILE_DRIVERS.contains(&driver));
     for (name, value) in &block.log_opts {
+        if !to_files && FILE_OPTIONS.contains(&name.as_str()) {
+            continue;
+        }
         args.text("--log-opt", Some(&format!("{name}={value}")));
     }
     args.text("--pidfile", block.pid_file.as_deref());
@@ -117,5 +129,29 @@ mod tests {
             with_tls.contains(&"--tlsverify".to_owned())
                 && with_tls.contains(&"--data-root=/d".to_owned())
         );
+    }
+
+    #[test]
+    fn options_of_log_files_go_with_drivers_that_write_files() {
+        let mut block = DockerBlock {
+            log_opts: [("max-size", "25m"), ("tag", "x")]
+                .map(|(k, v)| (k.into(), v.into()))
+                .into(),
+            ..DockerBlock::default()
+        };
+        for (driver, expected) in [
+            (
+                "local",
+                &[
+                    "--log-driver=local",
+                    "--log-opt=max-size=25m",
+                    "--log-opt=tag=x",
+                ][..],
+            ),
+            ("syslog", &["--log-driver=syslog", "--log-opt=tag=x"]),
+        ] {
+            block.log_driver = Some(driver.into());
+            assert_eq!(docker_args(&block), expected);
+        }
     }
 }

@@ -67,6 +67,8 @@ pub enum Kind {
     Private,
     /// Accepted for old files; the text says what to use.
     Ignored(&'static str),
+    /// Accepted, but nothing reads it in this release.
+    Planned,
 }
 
 impl Schema {

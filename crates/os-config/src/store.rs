@@ -50,6 +50,12 @@ impl Place {
         self
     }
 
+    /// The shipped defaults, `/usr/share/ros/os-config.yml`.
+    #[must_use]
+    pub fn defaults(&self) -> PathBuf {
+        self.system.join(DEFAULTS)
+    }
+
     /// `/var/lib/rancher/conf`.
     #[must_use]
     pub fn conf(&self) -> PathBuf {
@@ -128,7 +134,7 @@ pub fn load_running() -> Loaded {
 #[must_use]
 pub fn read_layers(place: &Place, cmdline: &Cmdline) -> Layers {
     let mut layers = Layers::new(read_metadata(place), cmdline.clone());
-    add_file(&mut layers, Owner::System, &place.system.join(DEFAULTS));
+    add_file(&mut layers, Owner::System, &place.defaults());
     add_file(&mut layers, Owner::System, &place.system.join(OEM));
     match files::names(&place.conf().join(CLOUD_CONFIG_D)) {
         Ok(paths) => paths

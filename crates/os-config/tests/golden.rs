@@ -80,6 +80,18 @@ users:
 }
 
 #[test]
+fn keys_without_effect_are_named() {
+    expect(
+        "rancher:\n  console: debian\n  network:\n    interfaces:\n      eth0: {bond: bond0}\n  state: {rngd: true}\n",
+        &[
+            "Warning cloud-config.yml:2:12: rancher.console: Not supported yet; it has no effect",
+            "Warning cloud-config.yml:5:20: rancher.network.interfaces.eth0.bond: Not supported yet; it has no effect",
+            "Warning cloud-config.yml:6:17: rancher.state.rngd: Has no effect; the kernel gathers its randomness itself; remove it",
+        ],
+    );
+}
+
+#[test]
 fn lists() {
     let text = "\
 ssh_authorized_keys: ssh-rsa AAAA me

@@ -212,8 +212,8 @@ fn a_wrong_mode_becomes_the_strictest() {
 #[test]
 fn an_empty_text_undoes_what_a_lower_layer_says() {
     let machine = Machine::new()
-        .file(DEFAULTS, "rancher:\n  console: x\n  state: {dev: LABEL=A, fstype: ext4}\n  environment: {A: b}\n")
-        .boot("rancher.state.dev= rancher.state.fstype= rancher.console= rancher.environment.A= cc.hostname=");
+        .file(DEFAULTS, "rancher:\n  docker: {group: x}\n  state: {dev: LABEL=A, fstype: ext4}\n  environment: {A: b}\n")
+        .boot("rancher.state.dev= rancher.state.fstype= rancher.docker.group= rancher.environment.A= cc.hostname=");
     let config = machine.config();
     assert_eq!(
         (
@@ -223,8 +223,8 @@ fn an_empty_text_undoes_what_a_lower_layer_says() {
         (None, "auto")
     );
     assert_eq!(
-        (config.rancher.console.as_str(), config.hostname),
-        ("default", None)
+        (config.rancher.docker.group.as_deref(), config.hostname),
+        (None, None)
     );
     assert_eq!(config.rancher.environment["A"], "");
 }
@@ -258,6 +258,15 @@ fn debug_turns_on_the_daemons_debug() {
         [Some(true); 2]
     );
     assert_eq!(Machine::new().config().rancher.docker.debug, None);
+}
+
+#[test]
+fn digits_are_truth_on_the_kernel_line_only() {
+    let machine = Machine::new().boot("rancher.recovery=1 rancher.ssh.daemon=0");
+    let rancher = machine.config().rancher;
+    assert!(rancher.recovery && !rancher.ssh.daemon);
+    let machine = Machine::new().conf("cloud-config.yml", "rancher: {debug: 1}\n");
+    assert!(machine.problems()[0].contains("Expected: boolean, given: integer"));
 }
 
 #[test]

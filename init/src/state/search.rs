@@ -16,7 +16,7 @@ use crate::{disks_seen, log};
 
 /// With `rancher.state.wait`.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Without: disks that are just being found still count, until the kernel has been quiet for a while.
+/// Without, and before a disk is formatted: disks that are just being found still count, until the kernel has been quiet for a while.
 const SETTLE: Duration = Duration::from_secs(8);
 const QUIET: Duration = Duration::from_secs(2);
 
@@ -49,18 +49,19 @@ enum Step {
     GiveUp,
 }
 
-/// A file system that is there always comes before making one; a blank disk that may be formatted ends the wait for one.
-fn decide(seen: Seen, time_is_up: bool) -> Step {
-    let blank = seen.blank;
-    match seen.target {
-        // A path names a disk that is blank itself: it has no file system yet.
-        Some(target) if target.content.is_some() => Step::Mount(target),
-        target => match (blank, target) {
-            (Some((path, blank)), _) => Step::Format(path, blank),
-            (None, Some(target)) => Step::Mount(target),
-            (None, None) if time_is_up => Step::GiveUp,
-            (None, None) => Step::Wait,
-        },
+/// A file system that is there always comes before making one, also one that is found a moment later: a disk is formatted when it is
+/// the device itself, or when no more disks turn up.
+fn decide(seen: Seen, settled: bool, time_is_up: bool) -> Step {
+    let target = match seen.target {
+        Some(target) if target.content.is_some() => return Step::Mount(target),
+        // A path names a disk that has no file system yet.
+        target => target,
+    };
+    match (seen.blank, target) {
+        (Some((path, blank)), target) if target.is_some() || settled => Step::Format(path, blank),
+        (None, Some(target)) => Step::Mount(target),
+        _ if time_is_up => Step::GiveUp,
+        _ => Step::Wait,
     }
 }
 
@@ -72,9 +73,14 @@ pub fn find(machine: &mut Machine, disk: &Disk) -> Result<Found, Error> {
     let mut coldplug = Coldplug::default();
     let mut last_event = Instant::now();
     loop {
-        let time_is_up =
-            is_time_up(disk.wait, began.elapsed(), last_event.elapsed()) || machine.stop.is_some();
-        match decide(look(&spec, &disk.autoformat), time_is_up) {
+        let settled = is_settled(began.elapsed(), last_event.elapsed());
+        let waited = if disk.wait {
+            began.elapsed() >= PATIENCE
+        } else {
+            settled
+        };
+        let time_is_up = waited || machine.stop.is_some();
+        match decide(look(&spec, &disk.autoformat), settled, time_is_up) {
             Step::Mount(target) => return usable(target),
             Step::Format(path, blank) => {
                 let archive = (blank == Blank::Boot2docker)
@@ -110,12 +116,8 @@ pub fn find(machine: &mut Machine, disk: &Disk) -> Result<Found, Error> {
     }
 }
 
-fn is_time_up(wait: bool, elapsed: Duration, quiet: Duration) -> bool {
-    if wait {
-        elapsed >= PATIENCE
-    } else {
-        elapsed >= SETTLE || quiet >= QUIET
-    }
+fn is_settled(elapsed: Duration, quiet: Duration) -> bool {
+    elapsed >= SETTLE || quiet >= QUIET
 }
 
 fn look(spec: &Spec, autoformat: &[PathBuf]) -> Seen {
@@ -200,51 +202,34 @@ mod tests {
             blank: Some(("/dev/vdb".into(), Blank::Zeroes)),
         };
         assert!(
-            matches!(decide(seen, false), Step::Mount(found) if found.path == Path::new("/dev/vda"))
+            matches!(decide(seen, false, false), Step::Mount(found) if found.path == Path::new("/dev/vda"))
         );
     }
 
     #[test]
-    fn a_blank_disk_ends_the_wait() {
-        let blank = Some(("/dev/vda".into(), Blank::Zeroes));
-        assert_eq!(
-            decide(
-                Seen {
-                    target: None,
-                    blank: blank.clone()
-                },
-                false
-            ),
-            Step::Format("/dev/vda".into(), Blank::Zeroes)
-        );
+    fn a_blank_disk_is_formatted_when_no_more_disks_turn_up() {
+        let look = |target| Seen {
+            target,
+            blank: Some(("/dev/vda".into(), Blank::Zeroes)),
+        };
+        let format = Step::Format("/dev/vda".into(), Blank::Zeroes);
+        assert_eq!(decide(look(None), false, false), Step::Wait);
+        // With `wait`, too: it is for disks that are slow to come, and there is one already.
+        assert_eq!(decide(look(None), true, false), format);
         // dev=/dev/vda autoformat=[/dev/vda]
-        assert_eq!(
-            decide(
-                Seen {
-                    target: Some(target(None)),
-                    blank
-                },
-                false
-            ),
-            Step::Format("/dev/vda".into(), Blank::Zeroes)
-        );
+        assert_eq!(decide(look(Some(target(None))), false, false), format);
     }
 
     #[test]
     fn nothing_there_waits_and_then_gives_up() {
-        assert_eq!(decide(Seen::default(), false), Step::Wait);
-        assert_eq!(decide(Seen::default(), true), Step::GiveUp);
+        assert_eq!(decide(Seen::default(), false, false), Step::Wait);
+        assert_eq!(decide(Seen::default(), true, true), Step::GiveUp);
     }
 
     #[test]
-    fn patience() {
+    fn disks_have_settled() {
         let s = Duration::from_secs;
-        assert!(!is_time_up(true, s(59), s(50)) && is_time_up(true, s(60), s(0)));
-        assert!(
-            !is_time_up(false, s(3), s(1))
-                && is_time_up(false, s(3), s(2))
-                && is_time_up(false, s(8), s(0))
-        );
+        assert!(!is_settled(s(3), s(1)) && is_settled(s(3), s(2)) && is_settled(s(8), s(0)));
     }
 
     #[test]

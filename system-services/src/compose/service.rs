@@ -100,7 +100,7 @@ pub(super) fn read(
     problems: &mut Vec<Problem>,
 ) -> Option<Service> {
     if !is_container_name(name) {
-        problems.push(Wrong::new("", "a name is made of letters, digits, `_`, `.` and `-`, and starts with a letter or digit").of(name, Severity::Skipped));
+        problems.push(Wrong::new("", "a name is two or more of letters, digits, `_`, `.` and `-`, and starts with a letter or digit").of(name, Severity::Skipped));
         return None;
     }
     let mut definition = definition.clone();

@@ -2,9 +2,11 @@
 //! from and which are switched off; what they mean is the business of `compose`.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::path::Path;
 
 use os_config::Config;
+use os_config::node::{Data, Node};
 use os_config::types::Ordered;
 use serde_json::Value;
 
@@ -34,6 +36,21 @@ pub struct Entry {
     pub origin: Origin,
 }
 
+/// An entry of `rancher.services_include` that brings nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BadInclude {
+    /// The entry.
+    pub name: String,
+    /// Why.
+    pub what: String,
+}
+
+impl fmt::Display for BadInclude {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "rancher.services_include.{}: {}", self.name, self.what)
+    }
+}
+
 /// Definitions that take part.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Catalog {
@@ -41,8 +58,10 @@ pub struct Catalog {
     pub definitions: Ordered<Value>,
     /// Services that are switched off. They keep their definitions: what runs of them may still be looked at and stopped.
     pub disabled: BTreeSet<String>,
-    /// Includes that could not be read, in words.
-    pub problems: Vec<String>,
+    /// The included ones with their places.
+    pub included: Ordered<Node>,
+    /// Includes that could not be read.
+    pub problems: Vec<BadInclude>,
 }
 
 impl Catalog {
@@ -60,8 +79,8 @@ impl Catalog {
             } else if name.starts_with('/') {
                 catalog.include(name, &read);
             } else if !rancher.services.contains_key(name) {
-                catalog.problems.push(format!(
-                    "rancher.services_include.{name}: there is no such service; give a file below {SERVICE_FILES}, or define it under rancher.services"
+                catalog.refuse(name, format!(
+                    "there is no such service; give a file below {SERVICE_FILES}, or define it under rancher.services"
                 ));
             }
         }
@@ -70,25 +89,37 @@ impl Catalog {
 
     /// A service of the configuration wins over one of the same name in a file.
     fn include(&mut self, file: &str, read: &impl Fn(&Path) -> std::io::Result<Vec<u8>>) {
-        match services_of(file, read) {
-            Ok(services) => services.into_iter().for_each(|(name, definition)| {
-                self.definitions.entry(name).or_insert(definition);
-            }),
-            Err(problem) => self
-                .problems
-                .push(format!("Failed loading {file}: {problem}")),
+        let services = match services_of(file, read) {
+            Ok(services) => services,
+            Err(what) => return self.refuse(file, what),
+        };
+        for (name, node) in services {
+            if !self.definitions.contains_key(&name) {
+                self.definitions.insert(name.clone(), node.to_value());
+                self.included.insert(name, node);
+            }
         }
+    }
+
+    fn refuse(&mut self, name: &str, what: String) {
+        self.problems.push(BadInclude {
+            name: name.to_owned(),
+            what,
+        });
     }
 }
 
 fn services_of(
     file: &str,
     read: &impl Fn(&Path) -> std::io::Result<Vec<u8>>,
-) -> Result<Vec<(String, Value)>, String> {
-    let bytes = read(Path::new(file)).map_err(|error| error.to_string())?;
+) -> Result<Vec<(String, Node)>, String> {
+    let bytes = read(Path::new(file)).map_err(|error| format!("cannot be read: {error}"))?;
     let parsed = os_config::yaml::parse(&bytes, file).map_err(|problem| problem.to_string())?;
-    match parsed.root.to_value() {
-        Value::Object(map) => Ok(map.into_iter().collect()),
+    match parsed.root.data {
+        Data::Map(map) => Ok(map
+            .into_iter()
+            .map(|(name, entry)| (name, entry.node))
+            .collect()),
         _ => Err("expected a map of services".to_owned()),
     }
 }
@@ -171,11 +202,13 @@ mod tests {
         );
         assert!(catalog.disabled.contains("acpid"));
         assert_eq!(catalog.definitions["ntp"], json!({"image": "n"}));
+        assert_eq!(catalog.included.keys().collect::<Vec<_>>(), ["web"]);
+        let said: Vec<String> = catalog.problems.iter().map(ToString::to_string).collect();
         assert_eq!(
-            catalog.problems,
+            said,
             [
-                "Failed loading /conf/none.yml: entity not found",
-                "Failed loading /conf/list.yml: expected a map of services",
+                "rancher.services_include./conf/none.yml: cannot be read: entity not found",
+                "rancher.services_include./conf/list.yml: expected a map of services",
                 "rancher.services_include.zfs: there is no such service; give a file below /var/lib/rancher/conf, or define it under rancher.services",
             ]
         );

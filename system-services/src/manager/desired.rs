@@ -2,9 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use os_config::node::Node;
 use os_config::store::Loaded;
+use os_config::types::Ordered;
 
-use super::catalog::Catalog;
+use super::catalog::{BadInclude, Catalog};
 use super::credentials::Credentials;
 use super::graph::Graph;
 use crate::cloud_init::network_is_wanted;
@@ -21,8 +23,10 @@ pub struct Desired {
     pub network_datasource: bool,
     /// Services that are switched off.
     pub disabled: BTreeSet<String>,
-    /// Includes that could not be read, in words.
-    pub include_problems: Vec<String>,
+    /// Services of included files, with their places.
+    pub included: Ordered<Node>,
+    /// Includes that could not be read.
+    pub bad_includes: Vec<BadInclude>,
     /// Of the registries that images are pulled from.
     pub credentials: Credentials,
     /// Release of RancherOS, with its `v`.
@@ -63,7 +67,8 @@ impl Desired {
             graph: Graph::new(&project),
             project,
             network_datasource: network_is_wanted(&loaded.config, &loaded.cmdline),
-            include_problems: catalog.problems,
+            included: catalog.included,
+            bad_includes: catalog.problems,
             disabled: catalog.disabled,
             credentials: Credentials::new(&rancher.registry_auths),
             version,

@@ -16,12 +16,21 @@ pub enum Strength {
     Hard,
 }
 
+/// An order that is asked for and not kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notice {
+    /// The service that asks.
+    pub service: String,
+    /// What is not kept, as a sentence.
+    pub what: String,
+}
+
 /// Edges from each service to those that it comes after.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Graph {
     edges: BTreeMap<String, BTreeMap<String, Strength>>,
-    /// Order that could not be kept, in words.
-    pub notices: Vec<String>,
+    /// Order that could not be kept.
+    pub notices: Vec<Notice>,
     /// Services that cannot run, and why.
     pub broken: BTreeMap<String, String>,
 }
@@ -88,22 +97,25 @@ impl Graph {
             if known(other) {
                 self.add(&service.name, other, Strength::Soft);
             } else {
-                self.notices.push(format!(
-                    "{} comes after {other}, which does not exist: ignored",
-                    service.name
-                ));
+                self.notice(service, "after", other);
             }
         }
         for other in &service.os.before {
             if known(other) {
                 self.add(other, &service.name, Strength::Soft);
             } else {
-                self.notices.push(format!(
-                    "{} comes before {other}, which does not exist: ignored",
-                    service.name
-                ));
+                self.notice(service, "before", other);
             }
         }
+    }
+
+    fn notice(&mut self, service: &Service, order: &str, other: &str) {
+        let name = service.name.clone();
+        let what = format!("{name} comes {order} {other}, which does not exist: ignored");
+        self.notices.push(Notice {
+            service: name,
+            what,
+        });
     }
 
     fn add_implied(&mut self, project: &Project, service: &Service) {
@@ -129,8 +141,10 @@ impl Graph {
                 .find(|(from, to)| self.edges[from].get(to) == Some(&Strength::Soft));
             let path = format!("{} -> {}", circle.join(" -> "), circle[0]);
             if let Some((from, to)) = soft {
-                self.notices
-                    .push(format!("{path} is a circle: {from} does not wait for {to}"));
+                self.notices.push(Notice {
+                    service: from.clone(),
+                    what: format!("{path} is a circle: {from} does not wait for {to}"),
+                });
                 self.remove(from, to);
             } else {
                 for (from, to) in &pairs {
@@ -182,6 +196,11 @@ mod tests {
     use super::*;
     use crate::manager::testing::project;
 
+    fn sentences(graph: &Graph) -> Vec<&str> {
+        let notices = graph.notices.iter();
+        notices.map(|notice| notice.what.as_str()).collect()
+    }
+
     fn after(graph: &Graph, name: &str) -> Vec<(String, Strength)> {
         graph
             .after(name)
@@ -203,7 +222,7 @@ mod tests {
         assert_eq!(after(&graph, "side"), [("ntp".to_owned(), Strength::Hard)]);
         assert_eq!(graph.dependents("ntp").collect::<Vec<_>>(), ["side"]);
         assert_eq!(
-            graph.notices,
+            sentences(&graph),
             ["side comes after nobody, which does not exist: ignored"]
         );
     }
@@ -217,7 +236,7 @@ mod tests {
         ",
         ));
         assert_eq!(
-            graph.notices,
+            sentences(&graph),
             ["aa -> bb -> aa is a circle: bb does not wait for aa"]
         );
         assert_eq!(

@@ -343,11 +343,13 @@ impl Keeper {
             .broken
             .iter()
             .map(|(service, reason)| format!("Failed loading service {service}: {reason}"));
+        let notices = self.desired.graph.notices.iter();
+        let notices = notices.map(|notice| notice.what.clone());
         let lines: Vec<String> = problems
             .into_iter()
-            .chain(self.desired.include_problems.iter().cloned())
+            .chain(self.desired.bad_includes.iter().map(ToString::to_string))
             .chain(broken)
-            .chain(self.desired.graph.notices.iter().cloned())
+            .chain(notices)
             .collect();
         lines.into_iter().for_each(|line| self.say_once(line));
     }

@@ -10,6 +10,7 @@ pub mod control;
 mod credentials;
 mod desired;
 mod engine;
+pub mod findings;
 mod graph;
 mod history;
 mod keeper;

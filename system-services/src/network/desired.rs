@@ -202,10 +202,6 @@ impl Desired {
             let matcher = Matcher::Glob("eth*".into());
             desired.rules.push(Rule { matcher, setup });
         }
-        if !config.rancher.network.wifi_networks.is_empty() {
-            let text = "wifi_networks: Wi-Fi is not supported yet; the entries are ignored";
-            desired.complaints.push(text.into());
-        }
         desired
     }
 
@@ -243,19 +239,6 @@ impl Desired {
 
 fn setup(name: &str, interface: &Interface, complaints: &mut Vec<String>) -> Setup {
     let mut complain = |text: String| complaints.push(format!("interfaces.{name}: {text}"));
-    for (key, used) in [
-        ("bridge", interface.bridge.is_some()),
-        (
-            "bond",
-            interface.bond.is_some() || !interface.bond_opts.is_empty(),
-        ),
-        ("vlans", interface.vlans.is_some()),
-        ("wifi_network", interface.wifi_network.is_some()),
-    ] {
-        if used {
-            complain(format!("{key} is not supported yet and ignored"));
-        }
-    }
     let mut addresses = Vec::new();
     for text in interface.address.iter().chain(&interface.addresses) {
         match text.parse::<Cidr>() {
@@ -354,23 +337,6 @@ mod tests {
             [
                 "interfaces.eth0: `10.0.0.1` is not an address with prefix length, such as 192.168.1.5/24; ignored"
             ]
-        );
-    }
-
-    #[test]
-    fn what_is_not_supported_yet_is_said() {
-        let mut config = Config::default();
-        let bond = Interface {
-            bond: Some("bond0".into()),
-            dhcp: Some(true),
-            ..Interface::default()
-        };
-        let interfaces = &mut config.rancher.network.interfaces;
-        interfaces.insert("eth0".to_owned(), bond);
-        let found = crate::network::complaints(&config);
-        assert_eq!(
-            found.iter().map(ToString::to_string).collect::<Vec<_>>(),
-            ["rancher.network: interfaces.eth0: bond is not supported yet and ignored"]
         );
     }
 

@@ -6,7 +6,7 @@ use super::{Key, Kind, ROOT, Schema, suggest};
 use crate::merge::put;
 use crate::node::{Data, Meaning, Node, meaning};
 use crate::problem::{Position, Problem, Severity};
-use crate::{path, yaml};
+use crate::{cmdline, path, yaml};
 use std::collections::HashSet;
 
 /// Takes every value that `schema` refuses out of `node`, so that the layer below or the default shows through, and
@@ -123,11 +123,11 @@ impl Check<'_> {
             let here = join(path, name);
             match keys.iter().find(|key| key.name == name) {
                 Some(key) => {
-                    if let Kind::Ignored(advice) = key.kind {
-                        let what = "Has no effect".to_owned();
-                        self.report(Severity::Warning, &entry.node, &here, what, advice);
+                    let is_of_use = self.value(&mut entry.node, &key.schema, &here);
+                    if is_of_use {
+                        self.without_effect(key.kind, &entry.node, &here);
                     }
-                    self.value(&mut entry.node, &key.schema, &here)
+                    is_of_use
                 }
                 None => {
                     let what = format!("Additional property {name} is not allowed");
@@ -139,6 +139,15 @@ impl Check<'_> {
             }
         });
         self.complete(node, keys, path)
+    }
+
+    fn without_effect(&mut self, kind: Kind, node: &Node, path: &str) {
+        let (what, advice) = match kind {
+            Kind::Ignored(advice) => ("Has no effect", advice),
+            Kind::Planned => ("Not supported yet; it has no effect", ""),
+            _ => return,
+        };
+        self.report(Severity::Warning, node, path, what.to_owned(), advice);
     }
 
     fn complete(&mut self, node: &Node, keys: &[Key], path: &str) -> bool {
@@ -259,11 +268,12 @@ impl Check<'_> {
     }
 
     fn scalar(&mut self, node: &mut Node, schema: &'static Schema, path: &str) -> bool {
+        let is_parameter = *node.position.file == *cmdline::SOURCE;
         let Data::Scalar { text, quoted } = &mut node.data else {
             return self.wrong_type(node, schema, path);
         };
         match schema {
-            Schema::Bool => match truth(text, *quoted) {
+            Schema::Bool => match truth(text, *quoted, is_parameter) {
                 Some(value) => value.clone_into(text),
                 None => return self.wrong_type(node, schema, path),
             },
@@ -351,13 +361,16 @@ fn shown(node: &Node) -> String {
     format!("`{short}`")
 }
 
-fn truth(text: &str, quoted: bool) -> Option<&'static str> {
+/// YAML 1.1's words, and for kernel parameters the digits that the kernel's own take (`Documentation/admin-guide/kernel-parameters`).
+fn truth(text: &str, quoted: bool, is_parameter: bool) -> Option<&'static str> {
     if quoted {
         return None;
     }
     match text.to_ascii_lowercase().as_str() {
         "true" | "yes" | "on" | "y" => Some("true"),
         "false" | "no" | "off" | "n" => Some("false"),
+        "1" if is_parameter => Some("true"),
+        "0" if is_parameter => Some("false"),
         _ => None,
     }
 }

@@ -1,6 +1,6 @@
 //! Every key of the cloud-config, as data. The same names as the fields of `types`.
 
-use super::Kind::{Ignored, Plain, Private, Required};
+use super::Kind::{Ignored, Plain, Planned, Private, Required};
 use super::Schema::{
     AnyMap, Bool, Command, Formatted, Integer, List, Map, Object, OneOf, Secret, Text, Tuple,
 };
@@ -22,6 +22,11 @@ const fn key(name: &'static str, schema: Schema) -> Key {
 
 const fn of_kind(name: &'static str, schema: Schema, kind: Kind) -> Key {
     Key { name, schema, kind }
+}
+
+/// Known, and read by nothing yet.
+const fn planned(name: &'static str, schema: Schema) -> Key {
+    of_kind(name, schema, Planned)
 }
 
 /// The whole cloud-config.
@@ -62,39 +67,47 @@ const ENCODINGS: [&str; 9] = [
 ];
 
 static RANCHER: &[Key] = &[
-    key("console", Text),
+    planned("console", Text),
     key("environment", Map(&Text)),
     key("services", SERVICES),
     key("services_include", Map(&Bool)),
-    key("bootstrap", SERVICES),
-    key("cloud_init_services", SERVICES),
-    key("bootstrap_docker", Object(DOCKER)),
+    planned("bootstrap", SERVICES),
+    planned("cloud_init_services", SERVICES),
+    planned("bootstrap_docker", Object(DOCKER)),
     key("system_docker", Object(DOCKER)),
     key("docker", Object(DOCKER)),
     key("cloud_init", Object(&[key("datasources", TEXTS)])),
     key("debug", Bool),
-    key("log", Bool),
-    key("rm_usr", Bool),
-    key("no_sharedroot", Bool),
-    key("force_console_rebuild", Bool),
+    planned("log", Bool),
+    of_kind(
+        "rm_usr",
+        Bool,
+        Ignored("a root image that is on a disk takes no memory; remove it"),
+    ),
+    of_kind(
+        "no_sharedroot",
+        Bool,
+        Ignored("mounts are always shared; remove it"),
+    ),
+    planned("force_console_rebuild", Bool),
     key("recovery", Bool),
     key("disable", List(&OneOf(&["password", "autologin"]))),
     key("modules", TEXTS),
     key("network", Object(NETWORK)),
-    key("repositories", Map(&Object(&[key("url", Text)]))),
+    planned("repositories", Map(&Object(&[key("url", Text)]))),
     key("ssh", Object(SSH)),
     key("state", Object(STATE)),
     key("upgrade", Object(UPGRADE)),
     key("registry_auths", Map(&Object(REGISTRY_AUTH))),
     key("defaults", Object(DEFAULTS)),
-    key("resize_device", Text),
+    planned("resize_device", Text),
     key("sysctl", Map(&Text)),
-    key("restart_services", TEXTS),
-    key("hypervisor_service", Bool),
+    planned("restart_services", TEXTS),
+    planned("hypervisor_service", Bool),
     key("shutdown_timeout", Integer(5, MAX_SECONDS)),
-    key("http_load_retries", Integer(0, 1000)),
-    key("preload_wait", Bool),
-    key("cluster", AnyMap),
+    planned("http_load_retries", Integer(0, 1000)),
+    planned("preload_wait", Bool),
+    planned("cluster", AnyMap),
 ];
 
 static DOCKER: &[Key] = &[
@@ -122,7 +135,7 @@ static DOCKER: &[Key] = &[
     key("selinux_enabled", Bool),
     key("storage_driver", Text),
     key("userland_proxy", Bool),
-    key("engine", Text),
+    planned("engine", Text),
     key("tls", Bool),
     key("tls_args", TEXTS),
     key("extra_args", TEXTS),
@@ -131,8 +144,8 @@ static DOCKER: &[Key] = &[
     of_kind("ca_cert", Text, Private),
     of_kind("ca_key", Secret, Private),
     key("environment", TEXTS),
-    key("storage_context", Text),
-    key("exec", Bool),
+    planned("storage_context", Text),
+    planned("exec", Bool),
     of_kind("args", TEXTS, Ignored("use `extra_args`")),
 ];
 
@@ -145,8 +158,8 @@ static NETWORK: &[Key] = &[
     key("http_proxy", Text),
     key("https_proxy", Text),
     key("no_proxy", Text),
-    key("wifi_networks", Map(&Object(WIFI))),
-    key(
+    planned("wifi_networks", Map(&Object(WIFI))),
+    planned(
         "modem_networks",
         Map(&Object(&[key("apn", Text), key("extra_args", Text)])),
     ),
@@ -167,13 +180,13 @@ static INTERFACE: &[Key] = &[
     key("gateway", Formatted(&IPV4)),
     key("gateway_ipv6", Formatted(&IPV6)),
     key("mtu", Integer(0, 65_535)),
-    key("bridge", Text),
-    key("bond", Text),
-    key("bond_opts", Map(&Text)),
-    key("vlans", Text),
+    planned("bridge", Text),
+    planned("bond", Text),
+    planned("bond_opts", Map(&Text)),
+    planned("vlans", Text),
     key("pre_up", TEXTS),
     key("post_up", TEXTS),
-    key("wifi_network", Text),
+    planned("wifi_network", Text),
 ];
 
 static WIFI: &[Key] = &[
@@ -212,22 +225,26 @@ static STATE: &[Key] = &[
     key("wait", Bool),
     key("required", Bool),
     key("autoformat", TEXTS),
-    key("mdadm_scan", Bool),
-    key("lvm_scan", Bool),
-    key("cryptsetup", Bool),
-    key("rngd", Bool),
+    planned("mdadm_scan", Bool),
+    planned("lvm_scan", Bool),
+    planned("cryptsetup", Bool),
+    of_kind(
+        "rngd",
+        Bool,
+        Ignored("the kernel gathers its randomness itself; remove it"),
+    ),
     key("script", Text),
     key("oem_dev", Text),
     key("oem_fstype", Text),
-    key("boot_dev", Text),
-    key("boot_fstype", Text),
+    planned("boot_dev", Text),
+    planned("boot_fstype", Text),
 ];
 
 static UPGRADE: &[Key] = &[
-    key("url", Text),
+    planned("url", Text),
     key("image", Text),
-    key("rollback", Text),
-    key("policy", OneOf(&["download", "auto", "none"])),
+    planned("rollback", Text),
+    planned("policy", OneOf(&["download", "auto", "none"])),
 ];
 
 static REGISTRY_AUTH: &[Key] = &[
@@ -242,7 +259,7 @@ static REGISTRY_AUTH: &[Key] = &[
 
 static DEFAULTS: &[Key] = &[
     key("hostname", Formatted(&HOST_NAME)),
-    key("docker", Object(DOCKER)),
+    planned("docker", Object(DOCKER)),
     key("network", Object(NETWORK)),
     key("system_docker_logs", Text),
 ];

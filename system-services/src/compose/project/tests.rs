@@ -97,7 +97,7 @@ fn one_bad_service_is_skipped_and_named() {
             "rancher.services.good.colour: unknown key: ignored",
             "Failed loading service noimage: rancher.services.noimage.image: missing",
             "Failed loading service ports: rancher.services.ports.ports[0]: expected [[address:]host port:]container port, given `http`",
-            "Failed loading service ../up: rancher.services.../up: a name is made of letters, digits, `_`, `.` and `-`, and starts with a letter or digit",
+            "Failed loading service ../up: rancher.services.../up: a name is two or more of letters, digits, `_`, `.` and `-`, and starts with a letter or digit",
             "Failed loading service from: rancher.services.from.volumes_from: there is no service `nobody`",
         ]
     );
