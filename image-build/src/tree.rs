@@ -200,7 +200,8 @@ impl Tree {
         Ok(total)
     }
 
-    /// Adds a folder of the disk under `prefix`: executables 0755, all else 0644, owned by root.
+    /// Adds the files of a folder of the disk under `prefix`: executables 0755, all else 0644, owned by root. Empty folders are left
+    /// out: git does not keep them, and another clone is to give the same tree.
     pub fn add_folder(&mut self, prefix: &str, folder: &Path) -> Result<()> {
         for entry in walkdir::WalkDir::new(folder)
             .sort_by_file_name()
@@ -213,8 +214,9 @@ impl Tree {
             let path = format!("{prefix}/{}", relative.to_string_lossy());
             let kind = entry.file_type();
             if kind.is_dir() {
-                self.put(&path, Node::dir());
-            } else if kind.is_symlink() {
+                continue;
+            }
+            if kind.is_symlink() {
                 let target = fs::read_link(entry.path()).map_err(file("read", entry.path()))?;
                 self.put(&path, Node::link(target.to_string_lossy()));
             } else {
@@ -302,6 +304,17 @@ mod tests {
         );
         tree.put("tmp", Node::dir());
         assert_eq!(tree.get("tmp").unwrap().mode, 0o1777);
+    }
+
+    #[test]
+    fn empty_folders_are_not_in_a_clone() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir_all(folder.path().join("a/empty")).unwrap();
+        fs::write(folder.path().join("a/file"), "x").unwrap();
+        let mut tree = Tree::default();
+        tree.add_folder("etc", folder.path()).unwrap();
+        let paths: Vec<&str> = tree.iter().map(|(p, _)| p).collect();
+        assert_eq!(paths, ["etc", "etc/a", "etc/a/file"]);
     }
 
     #[test]
