@@ -171,7 +171,7 @@ pub fn pack(context: &Context, step: &str, tree: &Tree) -> Result<PathBuf> {
     let settings = &context.settings;
     let mut inputs = Inputs::default();
     inputs
-        .value("format", 2)
+        .value("format", 3)
         .value("tree", tree.key(&context.cache)?)
         .value("epoch", settings.epoch)
         .value("block", &settings.squashfs_block)
@@ -186,15 +186,18 @@ fn make_squashfs(context: &Context, tree: &Tree, path: &Path) -> Result<()> {
     let epoch = context.settings.epoch;
     let options = format!(
         "-tar -comp zstd -Xcompression-level {} -b {} -no-xattrs -exit-on-error -no-progress -mkfs-time {epoch} \
-         -root-mode 755 -root-uid 0 -root-gid 0 -all-time {epoch}",
+         -root-mode 755 -all-time {epoch}",
         context.settings.squashfs_level, context.settings.squashfs_block
     );
     // `mksquashfs -tar`, not sqfstar: squashfs-tools 4.5 does not take a compression level there.
-    let run = context
-        .run("root", "mksquashfs")
-        .arg("-")
-        .arg(path)
-        .args(options.split(' '));
+    // squashfs-tools 4.5 gives the root directory to whoever runs it, -root-uid or not.
+    let run = if rustix::process::getuid().is_root() {
+        context.run("root", "mksquashfs")
+    } else {
+        let as_root = ["--map-root-user", "mksquashfs"];
+        context.run("root", "unshare").args(as_root)
+    };
+    let run = run.arg("-").arg(path).args(options.split(' '));
     // -all-time is for the root directory, whose time squashfs-tools 4.5 sets no other way with -tar.
     // The machine's own setting would be taken for all file times.
     let run = run.env_remove("SOURCE_DATE_EPOCH");
