@@ -22,6 +22,13 @@ pub fn run(machine: &mut Machine) -> Result<(), Halted> {
         })?;
     }
     log::open_consoles();
+    match kernel::tty::mend_streams() {
+        Ok(false) => {}
+        Ok(true) => {
+            log::warn("no console takes what is written: look at the kernel's log, `dmesg`")
+        }
+        Err(error) => log::warn(&format!("cannot mend the standard streams: {error}")),
+    }
     machine.facts = Facts::read();
     machine.record.image_id = machine.facts.image_id.clone();
     // Without it Ctrl-Alt-Del resets the machine under the file systems; a kernel that refuses still boots.

@@ -91,7 +91,7 @@ fn line(level: &str, text: &str) {
 fn write(text: &str) {
     let mut outputs = OUTPUTS.lock().unwrap_or_else(PoisonError::into_inner);
     let with_newline = format!("{text}\n");
-    if outputs.consoles.is_empty() {
+    if outputs.consoles.is_empty() && outputs.kmsg.is_none() {
         // Nothing else to tell it to when even that fails.
         std::io::stdout().write_all(with_newline.as_bytes()).ok();
     }

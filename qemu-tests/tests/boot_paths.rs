@@ -1,5 +1,5 @@
 //! Each way to the kernel: the ISO in a CD drive and on a USB stick, with BIOS and with UEFI, and as a virtio disk.
-//! The direct way is taken by all other tests.
+//! The direct way is taken by all other tests, but for a machine without a console.
 
 use qemu_tests::Result;
 use qemu_tests::artefacts::{bios_boot, uefi_boot};
@@ -41,6 +41,38 @@ fn usb_stick_with_uefi() -> Result<()> {
 fn virtio_disk_with_bios() -> Result<()> {
     on_stage("iso-virtio-bios", &[], |stage| {
         judge_medium(stage, bios_boot(Slot::Virtio)?)
+    })
+}
+
+/// `console=` names a line that the machine does not have: whatever is written to the console gives an error.
+#[test]
+fn without_a_console() -> Result<()> {
+    on_stage("no-console", &[], |stage| {
+        let drive = stage.config_drive(Form::Iso, "runcmd: [touch /home/rancher/ran]\n")?;
+        let mut machine = stage.direct()?.with_config_drive(&drive);
+        machine
+            .command_line
+            .retain(|word| !word.starts_with("console="));
+        let mut guest = stage.boot(&machine.with_word("console=ttyS3"))?;
+        let mut judge = Judge::of(&stage.name);
+        judge.check("docker answers", || {
+            guest
+                .ssh
+                .wait_for("docker version", Patience::seconds(90))
+                .map(drop)
+        });
+        judge.check("every service runs", || {
+            let all = "test $(sudo system-docker ps -q | wc -l) -ge 7 && ls /home/rancher/ran";
+            guest.ssh.wait_for(all, Patience::seconds(90)).map(drop)
+        });
+        judge.check("what the system says is in the kernel's log", || {
+            contains(&guest.ssh.ok("dmesg")?, "ros-sysinit:info: [")
+        });
+        judge.check("power-off", || {
+            drop(guest.ssh.run("sudo poweroff")?);
+            guest.vm.wait_for_power_off(Patience::seconds(90)).map(drop)
+        });
+        judge.verdict(&guest.vm.console.tail(40))
     })
 }
 

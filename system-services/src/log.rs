@@ -3,6 +3,7 @@
 //! Owns the form. Where standard error goes (container log, kernel console) is the business of who starts the program.
 
 use std::fmt;
+use std::io::Write;
 
 /// How serious a line is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,7 +55,9 @@ impl Log {
     }
 
     fn line(self, level: Level, text: &dyn fmt::Display) {
-        eprintln!("[            ] {}:{level}: {text}", self.0);
+        let line = format!("[            ] {}:{level}: {text}\n", self.0);
+        // In one piece, which the kernel's log takes as one record. A machine may have no working console: that stops nothing.
+        std::io::stderr().write_all(line.as_bytes()).ok();
     }
 }
 

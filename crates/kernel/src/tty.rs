@@ -22,6 +22,21 @@ pub fn open(name: &str) -> io::Result<File> {
         .open(PathBuf::from("/dev").join(name))
 }
 
+/// Gives this process, and those that it starts, standard streams that take what is written: the kernel's log where the console does
+/// not (`console=` names a line that the machine does not have). Gives whether that was so.
+pub fn mend_streams() -> io::Result<bool> {
+    // A terminal without hardware behind it refuses even nothing (drivers/tty/tty_io.c, `file_tty_write`).
+    if rustix::io::write(rustix::stdio::stdout(), b"").is_ok() {
+        return Ok(false);
+    }
+    let null = File::open("/dev/null")?;
+    let log = OpenOptions::new().write(true).open("/dev/kmsg")?;
+    rustix::stdio::dup2_stdin(&null)?;
+    rustix::stdio::dup2_stdout(&log)?;
+    rustix::stdio::dup2_stderr(&log)?;
+    Ok(true)
+}
+
 /// Prepares `command` to run as leader of a new session with `terminal` as controlling terminal and standard streams.
 pub fn run_on(command: &mut Command, terminal: &File) -> io::Result<()> {
     command.stdin(Stdio::from(terminal.try_clone()?));
