@@ -2,8 +2,10 @@
 
 # Everything that building, testing and benchmarking take from Debian. apt is asked only when one of them is missing.
 PACKAGES := bc bison btrfs-progs build-essential ca-certificates ccache cpio debian-archive-keyring dhcpcd-base dnsmasq-base docker.io dosfstools dpkg-dev e2fsprogs flex \
-	 grub-efi-amd64-bin grub-common iproute2 isolinux kmod libelf-dev libssl-dev mmdebstrap mtools openssh-client ovmf \
+	grub-efi-amd64-bin grub-common iproute2 isolinux kmod libelf-dev libssl-dev mmdebstrap mtools openssh-client ovmf protobuf-compiler \
 	qemu-system-x86 squashfs-tools syslinux-common util-linux xfsprogs xorriso xz-utils zstd
+# Servers that only the tests meet: whoever just builds does not want them on the machine.
+TEST_PACKAGES := etcd-client etcd-server
 
 CARGO ?= cargo
 IMAGE := $(CARGO) run --quiet --package image-build --
@@ -12,17 +14,25 @@ IMAGE := $(CARGO) run --quiet --package image-build --
 
 .PHONY: help
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: setup
 setup: ## Install the Debian packages that the other targets need
-	@missing=$$(dpkg-query -W -f '$${Package} $${db:Status-Status}\n' $(PACKAGES) 2>/dev/null | \
-	  awk -v all='$(PACKAGES)' '$$2 == "installed" { have[$$1] = 1 } END { n = split(all, want, " "); for (i = 1; i <= n; i++) if (!have[want[i]]) print want[i] }'); \
-	if [ -n "$$missing" ]; then \
-	  echo "installing:" $$missing; \
-	  sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
-	  $$sudo apt-get -qq update && DEBIAN_FRONTEND=noninteractive $$sudo apt-get -qq install --no-install-recommends $$missing; \
-	fi
+	$(call install,$(PACKAGES))
+
+.PHONY: setup-tests
+setup-tests: ## The same with those that only tests need
+	$(call install,$(PACKAGES) $(TEST_PACKAGES))
+
+define install
+@missing=$$(dpkg-query -W -f '$${Package} $${db:Status-Status}\n' $(1) 2>/dev/null | \
+  awk -v all='$(1)' '$$2 == "installed" { have[$$1] = 1 } END { n = split(all, want, " "); for (i = 1; i <= n; i++) if (!have[want[i]]) print want[i] }'); \
+if [ -n "$$missing" ]; then \
+  echo "installing:" $$missing; \
+  sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
+  $$sudo apt-get -qq update && DEBIAN_FRONTEND=noninteractive $$sudo apt-get -qq install --no-install-recommends $$missing; \
+fi
+endef
 
 .PHONY: image
 image: setup ## Build kernel, initrd, ISO, manifest and SBOM into build/
@@ -44,17 +54,17 @@ run: image ## Boot the image in QEMU to a login with docker ready (RUN="--boot u
 	$(CARGO) run --quiet --release --package qemu-tests --bin run -- $(RUN)
 
 .PHONY: check
-check: ## Formatting and lints
+check: setup ## Formatting and lints
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 
 .PHONY: unit
-unit: setup ## Tests that need no built image
+unit: setup-tests ## Tests that need no built image
 	$(CARGO) test --workspace --locked --exclude qemu-tests
 	$(CARGO) test --package qemu-tests --locked --lib
 
 .PHONY: test
-test: setup check unit image ## All tests: formatting, lints, unit, root and QEMU
+test: setup-tests check unit image ## All tests: formatting, lints, unit, root and QEMU
 	$(CARGO) test --package qemu-tests --locked --release -- --test-threads=1
 
 .PHONY: bench

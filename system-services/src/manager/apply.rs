@@ -230,10 +230,10 @@ async fn is_ours(engine: &Engine, name: &str) -> bool {
 async fn start(engine: &Engine, service: &Service, id: &str) -> Result<(), Error> {
     if let Some(file) = &service.os.ready {
         // Said by the container that ran before; absent at the first start.
-        if let Err(error) = std::fs::remove_file(file) {
-            if error.kind() != std::io::ErrorKind::NotFound {
-                return Err(Error::Mark(error));
-            }
+        if let Err(error) = std::fs::remove_file(file)
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            return Err(Error::Mark(error));
         }
     }
     match engine

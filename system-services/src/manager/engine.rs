@@ -69,10 +69,10 @@ impl Engine {
     /// Connects as soon as the daemon answers.
     pub async fn wait(socket: &str, pause: Duration) -> Self {
         loop {
-            if Path::new(socket).exists() {
-                if let Ok(engine) = Self::connect(socket).await {
-                    return engine;
-                }
+            if Path::new(socket).exists()
+                && let Ok(engine) = Self::connect(socket).await
+            {
+                return engine;
             }
             tokio::time::sleep(pause).await;
         }

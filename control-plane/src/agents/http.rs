@@ -1,0 +1,188 @@
+//! The agents' paths.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::Id;
+use api::agent::{Frame, JoinAnswer, JoinRequest, RenewAnswer, RenewRequest, Report};
+use api::host::HostKind;
+use api::problem::{Problem, Reason};
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Query, State};
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+
+use super::hub::Attached;
+use super::{alive_key, feed, join as joining, report as reporting};
+use crate::access::Who;
+use crate::http::Asker;
+use crate::http::refuse::{Body as JsonBody, Refusal};
+use crate::objects;
+use crate::server::Server;
+use crate::store::{Transaction, Write};
+
+/// How often an agent hears that the server lives.
+const ALIVE: Duration = Duration::from_secs(5);
+/// Frames that wait for a slow connection.
+const WAITING: usize = 64;
+
+/// `POST /v1/join`
+pub async fn join(
+    State(server): State<Arc<Server>>,
+    asker: Asker,
+    JsonBody(request): JsonBody<JoinRequest>,
+) -> Result<Json<JoinAnswer>, Refusal> {
+    let answer = joining::join(&server, &request, asker.peer.address.ip().to_canonical()).await?;
+    Ok(Json(answer))
+}
+
+/// `POST /v1/agent/renew`
+pub async fn renew(
+    State(server): State<Arc<Server>>,
+    asker: Asker,
+    JsonBody(request): JsonBody<RenewRequest>,
+) -> Result<Json<RenewAnswer>, Refusal> {
+    let (project, host) = itself(&asker.who)?;
+    Ok(Json(joining::renew(&server, project, host, &request)?))
+}
+
+/// `POST /v1/agent/report`
+pub async fn report(
+    State(server): State<Arc<Server>>,
+    asker: Asker,
+    JsonBody(report): JsonBody<Report>,
+) -> Result<Json<Value>, Refusal> {
+    let (project, host) = itself(&asker.who)?;
+    let revision = reporting::take(&server, project, host, report).await?;
+    Ok(Json(json!({"revision": revision})))
+}
+
+fn itself(who: &Who) -> Result<(&Id, &Id), Problem> {
+    match who {
+        Who::Host { id, project, .. } => Ok((project, id)),
+        _ => Err(Problem::new(
+            Reason::Unauthenticated,
+            "only a host with its certificate may speak here",
+        )),
+    }
+}
+
+/// What stands after `?` of the stream.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StreamQuery {
+    /// Random, by each start of the agent.
+    instance: String,
+    /// Id of the store that the agent knows a state of.
+    #[serde(default)]
+    store: String,
+    /// That state.
+    #[serde(default)]
+    revision: u64,
+}
+
+/// `GET /v1/agent/stream`
+pub async fn stream(
+    State(server): State<Arc<Server>>,
+    asker: Asker,
+    Query(query): Query<StreamQuery>,
+) -> Result<Response, Refusal> {
+    let (project, host) = itself(&asker.who)?;
+    let known = (query.store.as_str(), query.revision);
+    let attached = server.hub.attach(project, host, &query.instance, known)?;
+    let alive = Write::Put {
+        key: alive_key(project, host),
+        value: query.instance.clone().into_bytes(),
+        lease: Some(server.lease()),
+    };
+    let heard = Transaction {
+        writes: vec![alive],
+        ..Transaction::default()
+    };
+    let heard = server.objects.store().commit(heard).await;
+    heard.map_err(|error| objects::refusal(&error))?;
+    let (sender, mut lines) = mpsc::channel::<Bytes>(WAITING);
+    let session = Session {
+        server,
+        project: project.clone(),
+        host: host.clone(),
+        number: attached.session,
+    };
+    tokio::spawn(async move {
+        session.tell(attached, &sender).await;
+        session.end().await;
+    });
+    let body = futures_util::stream::poll_fn(move |context| {
+        lines
+            .poll_recv(context)
+            .map(|line| line.map(Ok::<_, Infallible>))
+    });
+    let kind = [(CONTENT_TYPE, "application/x-ndjson")];
+    Ok((kind, Body::from_stream(body)).into_response())
+}
+
+struct Session {
+    server: Arc<Server>,
+    project: Id,
+    host: Id,
+    number: u64,
+}
+
+impl Session {
+    /// Sends frames until the connection ends, another takes its place, or the agent falls behind.
+    async fn tell(&self, attached: Attached, lines: &mpsc::Sender<Bytes>) {
+        let Attached {
+            first,
+            mut frames,
+            stop,
+            ..
+        } = attached;
+        for frame in first {
+            if lines.send(frame).await.is_err() {
+                return;
+            }
+        }
+        loop {
+            let frame = tokio::select! {
+                () = lines.closed() => return,
+                () = stop.cancelled() => return self.say_farewell(lines).await,
+                frame = tokio::time::timeout(ALIVE, frames.recv()) => frame,
+            };
+            let line = match frame {
+                Ok(Ok(frame)) => frame,
+                // Too far behind: it connects again and is told what it missed.
+                Ok(Err(_)) => return,
+                Err(_) => self.server.hub.alive(&self.project),
+            };
+            if lines.send(line).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    async fn say_farewell(&self, lines: &mpsc::Sender<Bytes>) {
+        let known = objects::find::<HostKind>(&self.server.mirror, Some(&self.project), &self.host);
+        if known.is_none() {
+            lines.send(feed::encode(&Frame::Removed)).await.ok();
+        }
+    }
+
+    /// The host is not heard of any more, unless another stream of it has begun.
+    async fn end(self) {
+        if !self.server.hub.detach(&self.host, self.number) {
+            return;
+        }
+        let gone = Transaction {
+            writes: vec![Write::delete(alive_key(&self.project, &self.host))],
+            ..Transaction::default()
+        };
+        // Without this the lease of the server ends it.
+        self.server.objects.store().commit(gone).await.ok();
+    }
+}

@@ -1,0 +1,321 @@
+//! All agents' streams of this server: one feed a project, one session a host.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use api::Id;
+use api::agent::{Fact, Frame};
+use api::problem::{Problem, Reason};
+use bytes::Bytes;
+use tokio::sync::broadcast;
+use tokio_util::sync::CancellationToken;
+
+use super::feed::{self, Feed};
+use crate::mirror::Mirror;
+use crate::store::{Batch, Change, Revision};
+
+/// Frames that a slow agent may be behind; then it connects anew.
+const BEHIND: usize = 256;
+/// Changes that come within this time share a frame.
+const TOGETHER: Duration = Duration::from_millis(10);
+/// How long a displaced agent is remembered: one that comes back is a second machine with the same identity.
+const DISPLACED: Duration = Duration::from_secs(120);
+
+/// All streams.
+#[derive(Debug, Clone)]
+pub struct Hub(Arc<Mutex<Streams>>);
+
+#[derive(Debug, Default)]
+struct Streams {
+    store: String,
+    revision: Revision,
+    projects: HashMap<Id, ProjectStreams>,
+    sessions: HashMap<Id, Session>,
+    last_session: u64,
+}
+
+#[derive(Debug)]
+struct ProjectStreams {
+    feed: Feed,
+    frames: broadcast::Sender<Bytes>,
+    by_host: BTreeMap<Id, BTreeSet<Id>>,
+}
+
+#[derive(Debug)]
+struct Session {
+    number: u64,
+    project: Id,
+    instance: String,
+    is_open: bool,
+    stop: CancellationToken,
+    displaced: Vec<(String, Instant)>,
+}
+
+/// What a new stream begins with, and where it goes on.
+#[derive(Debug)]
+pub struct Attached {
+    /// Frames to send at once.
+    pub first: Vec<Bytes>,
+    /// Frames to come.
+    pub frames: broadcast::Receiver<Bytes>,
+    /// Ends the stream.
+    pub stop: CancellationToken,
+    /// Number of this session.
+    pub session: u64,
+}
+
+impl Hub {
+    /// Follows the mirror until `stop`.
+    #[must_use]
+    pub fn start(store: &str, mirror: &Mirror, stop: CancellationToken) -> Self {
+        let followed = mirror.follow_from_here("/objects/");
+        let hub = Self(Arc::new(Mutex::new(Streams {
+            store: store.to_owned(),
+            revision: followed.revision,
+            ..Streams::default()
+        })));
+        let known = followed
+            .entries
+            .iter()
+            .map(|entry| Change::Put((**entry).clone()));
+        hub.take(followed.revision, known.collect());
+        let (follower, mirror) = (hub.clone(), mirror.clone());
+        tokio::spawn(async move {
+            let follow = follower.follow(&mirror, followed.batches);
+            stop.run_until_cancelled(follow).await;
+        });
+        hub
+    }
+
+    async fn follow(&self, mirror: &Mirror, mut batches: broadcast::Receiver<Arc<Batch>>) {
+        use broadcast::error::RecvError;
+        loop {
+            match batches.recv().await {
+                Ok(batch) => {
+                    tokio::time::sleep(TOGETHER).await;
+                    let (mut revision, mut changes) = (batch.revision, batch.changes.clone());
+                    while let Ok(next) = batches.try_recv() {
+                        revision = next.revision;
+                        changes.extend(next.changes.iter().cloned());
+                    }
+                    self.take(revision, changes);
+                }
+                Err(RecvError::Closed) => return,
+                Err(RecvError::Lagged(_)) => {
+                    let followed = mirror.follow_from_here("/objects/");
+                    batches = followed.batches;
+                    let all: Vec<Change> = followed
+                        .entries
+                        .iter()
+                        .map(|entry| Change::Put((**entry).clone()))
+                        .collect();
+                    self.replace(followed.revision, all);
+                }
+            }
+        }
+    }
+
+    fn with<T>(&self, act: impl FnOnce(&mut Streams) -> T) -> T {
+        act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn take(&self, revision: Revision, changes: Vec<Change>) {
+        self.with(|streams| {
+            streams.revision = revision;
+            let mut by_project: HashMap<Id, Vec<Change>> = HashMap::new();
+            for change in changes {
+                if let Some(project) = feed::project_of(change.key()) {
+                    by_project.entry(project).or_default().push(change);
+                }
+            }
+            for (project, changes) in by_project {
+                for host in streams.project(&project).take(revision, &changes) {
+                    // Its stream says farewell.
+                    if let Some(session) = streams.sessions.remove(&host) {
+                        session.stop.cancel();
+                    }
+                }
+            }
+        });
+    }
+
+    /// Begins all feeds anew: changes were missed. Agents connect again.
+    fn replace(&self, revision: Revision, all: Vec<Change>) {
+        self.with(|streams| streams.projects.clear());
+        self.take(revision, all);
+    }
+
+    /// A new stream of a host that knows the state `known` of the store `store`.
+    ///
+    /// # Errors
+    /// When another machine uses the same identity.
+    pub fn attach(
+        &self,
+        project: &Id,
+        host: &Id,
+        instance: &str,
+        (store, known): (&str, Revision),
+    ) -> Result<Attached, Problem> {
+        self.with(|streams| {
+            let (session, stop) = streams.begin_session(project, host, instance)?;
+            let project = streams.project(project);
+            Ok(Attached {
+                frames: project.frames.subscribe(),
+                first: project.feed.first(store, known),
+                stop,
+                session,
+            })
+        })
+    }
+
+    /// Ends a session. False: another has taken its place.
+    pub fn detach(&self, host: &Id, number: u64) -> bool {
+        self.with(|streams| {
+            let session = streams.sessions.get_mut(host);
+            let Some(session) = session.filter(|session| session.number == number) else {
+                return false;
+            };
+            session.is_open = false;
+            true
+        })
+    }
+
+    /// Hosts with an open session: project, id, instance.
+    #[must_use]
+    pub fn heard(&self) -> Vec<(Id, Id, String)> {
+        self.with(|streams| {
+            let open = streams
+                .sessions
+                .iter()
+                .filter(|(_, session)| session.is_open);
+            open.map(|(host, session)| {
+                (
+                    session.project.clone(),
+                    host.clone(),
+                    session.instance.clone(),
+                )
+            })
+            .collect()
+        })
+    }
+
+    /// Ids of a host's containers.
+    #[must_use]
+    pub fn containers_of(&self, project: &Id, host: &Id) -> Vec<Id> {
+        self.with(|streams| {
+            let known = streams.project(project).by_host.get(host);
+            known
+                .map(|ids| ids.iter().cloned().collect())
+                .unwrap_or_default()
+        })
+    }
+
+    /// Containers, with their projects, of hosts that are not known.
+    #[must_use]
+    pub fn strays(&self, is_known: impl Fn(&Id) -> bool) -> Vec<(Id, Id)> {
+        self.with(|streams| {
+            let mut strays = Vec::new();
+            for (project, of_project) in &streams.projects {
+                let unknown = of_project
+                    .by_host
+                    .iter()
+                    .filter(|(host, _)| !is_known(host));
+                let ids = unknown.flat_map(|(_, ids)| ids.iter());
+                strays.extend(ids.map(|id| (project.clone(), id.clone())));
+            }
+            strays
+        })
+    }
+
+    /// The frame that says that nothing has happened.
+    #[must_use]
+    pub fn alive(&self, project: &Id) -> Bytes {
+        self.with(|streams| {
+            let revision = streams.project(project).feed.revision();
+            feed::encode(&Frame::Alive { revision })
+        })
+    }
+}
+
+impl Streams {
+    fn project(&mut self, id: &Id) -> &mut ProjectStreams {
+        let (store, revision) = (&self.store, self.revision);
+        self.projects
+            .entry(id.clone())
+            .or_insert_with(|| ProjectStreams {
+                feed: Feed::new(store, revision),
+                frames: broadcast::channel(BEHIND).0,
+                by_host: BTreeMap::new(),
+            })
+    }
+
+    /// The newest agent of a host wins. When the one that it has displaced comes back, there are two of them.
+    fn begin_session(
+        &mut self,
+        project: &Id,
+        host: &Id,
+        instance: &str,
+    ) -> Result<(u64, CancellationToken), Problem> {
+        let now = Instant::now();
+        let mut displaced = Vec::new();
+        if let Some(old) = self.sessions.get_mut(host) {
+            old.displaced
+                .retain(|(_, at)| now.duration_since(*at) < DISPLACED);
+            if old.displaced.iter().any(|(known, _)| known == instance) {
+                return Err(Problem::new(
+                    Reason::Exists,
+                    "another machine uses the identity of this host",
+                )
+                .advise("was its disk cloned? On the copy: `ros agent leave --force`, then join it with a token"));
+            }
+            displaced = std::mem::take(&mut old.displaced);
+            if old.is_open && old.instance != instance {
+                displaced.push((old.instance.clone(), now));
+            }
+            old.stop.cancel();
+        }
+        self.last_session += 1;
+        let (number, stop) = (self.last_session, CancellationToken::new());
+        let session = Session {
+            number,
+            project: project.clone(),
+            instance: instance.to_owned(),
+            is_open: true,
+            stop: stop.clone(),
+            displaced,
+        };
+        self.sessions.insert(host.clone(), session);
+        Ok((number, stop))
+    }
+}
+
+impl ProjectStreams {
+    /// Gives the hosts that are gone.
+    fn take(&mut self, revision: Revision, changes: &[Change]) -> Vec<Id> {
+        let Some(news) = self.feed.take(revision, changes) else {
+            return Vec::new();
+        };
+        news.facts.iter().for_each(|fact| self.index(fact));
+        // Nobody may listen.
+        self.frames.send(news.frame).ok();
+        let gone = news.facts.into_iter().filter_map(|fact| match fact {
+            Fact::NoHost(host) => Some(host),
+            _ => None,
+        });
+        gone.collect()
+    }
+
+    fn index(&mut self, fact: &Fact) {
+        match fact {
+            Fact::Container(container) => {
+                let ids = self.by_host.entry(container.host.clone()).or_default();
+                ids.insert(container.id.clone());
+            }
+            Fact::NoContainer(id) => self.by_host.values_mut().for_each(|ids| {
+                ids.remove(id);
+            }),
+            _ => {}
+        }
+    }
+}

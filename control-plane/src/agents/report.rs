@@ -1,0 +1,130 @@
+//! What hosts report: their containers and themselves. Only what differs from what is known is written.
+
+use std::collections::BTreeSet;
+
+use api::agent::{Report, Seen};
+use api::container::ContainerKind;
+use api::host::HostKind;
+use api::problem::Problem;
+use api::resource::{Kind, Meta, Resource};
+use api::{Container, Host, Id};
+use sha2::{Digest, Sha256};
+
+use crate::objects::{self, now};
+use crate::server::Server;
+use crate::store::{MAX_CHANGES, Revision, Transaction, Write};
+
+/// Longest name and label value that is kept: what is longer would not be of use to anybody.
+const LONGEST: usize = 4096;
+
+/// Takes a report of a host.
+///
+/// # Errors
+/// When the host is gone or the store fails.
+pub async fn take(
+    server: &Server,
+    project: &Id,
+    host: &Id,
+    report: Report,
+) -> Result<Revision, Problem> {
+    let mut revision = about_itself(server, project, host, &report).await?;
+    let mut writes: Vec<Write> = Vec::new();
+    let mut reported = BTreeSet::new();
+    for seen in report.containers {
+        let id = id_of(host, &seen.status.docker_id);
+        reported.insert(id.clone());
+        writes.extend(put(server, project, host, id, seen));
+    }
+    let mut gone: BTreeSet<Id> = report
+        .gone
+        .iter()
+        .map(|docker| id_of(host, docker))
+        .collect();
+    if report.whole {
+        let known = server.hub.containers_of(project, host);
+        gone.extend(known.into_iter().filter(|id| !reported.contains(id)));
+    }
+    writes.extend(
+        gone.iter()
+            .map(|id| objects::removal_plain::<ContainerKind>(project, id)),
+    );
+    for part in writes.chunks(MAX_CHANGES) {
+        let transaction = Transaction {
+            writes: part.to_vec(),
+            ..Transaction::default()
+        };
+        let done = server.objects.store().commit(transaction).await;
+        revision = done.map_err(|error| objects::refusal(&error))?;
+    }
+    Ok(revision)
+}
+
+/// The id of a host's container: always the same, so that a report may come twice.
+fn id_of(host: &Id, docker_id: &str) -> Id {
+    let digest = Sha256::digest(format!("{host}/{docker_id}"));
+    let bits = digest
+        .iter()
+        .take(8)
+        .fold(0, |bits, byte| (bits << 8) | u64::from(*byte));
+    Id::from_bits(ContainerKind::PREFIX, bits)
+}
+
+/// Writes a container unless it is known as it is.
+fn put(server: &Server, project: &Id, host: &Id, id: Id, seen: Seen) -> Option<Write> {
+    let known = objects::find::<ContainerKind>(&server.mirror, Some(project), &id);
+    let mut status = seen.status;
+    status.host = Some(host.clone());
+    status
+        .labels
+        .retain(|key, value| key.len() + value.len() <= LONGEST);
+    let name: String = seen.name.chars().take(255).collect();
+    let is_known = known
+        .as_ref()
+        .is_some_and(|known| known.status == status && known.meta.name == name);
+    if is_known {
+        return None;
+    }
+    let container: Container = Resource {
+        meta: Meta {
+            id,
+            project: Some(project.clone()),
+            name,
+            labels: Default::default(),
+            created: known.map_or_else(now, |known| known.meta.created),
+            revision: 0,
+            generation: 1,
+        },
+        spec: Default::default(),
+        status,
+    };
+    Some(objects::write_plain::<ContainerKind>(&container))
+}
+
+async fn about_itself(
+    server: &Server,
+    project: &Id,
+    host: &Id,
+    report: &Report,
+) -> Result<Revision, Problem> {
+    let change = |old: Host| {
+        let mut new = old.clone();
+        if let Some(facts) = &report.facts {
+            new.status.facts.clone_from(facts);
+        }
+        if let Some(address) = report.address {
+            new.status.address = Some(address);
+        }
+        if let Some(key) = &report.public_key {
+            new.status.public_key = Some(key.clone());
+        }
+        if let Some(problems) = &report.problems {
+            new.status.problems.clone_from(problems);
+        }
+        Ok((new != old).then_some(new))
+    };
+    let host = server
+        .objects
+        .change::<HostKind>(Some(project), host, change)
+        .await?;
+    Ok(host.meta.revision)
+}

@@ -1,0 +1,318 @@
+//! Get, list, make, change and remove, for every kind alike.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use api::event::EventSpec;
+use api::list::List;
+use api::problem::{Problem, Reason};
+use api::project::ProjectKind;
+use api::resource::{Edit, New};
+use api::{Id, Project};
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::refuse::{Body, Refusal};
+use super::{Asker, watch};
+use crate::access::{self, Verb, Who};
+use crate::events;
+use crate::objects::{self, Draft, Of};
+use crate::rules::{Context, Rules};
+use crate::server::Server;
+
+/// Objects of a page, unless asked otherwise.
+const PAGE: usize = 500;
+
+/// What may stand after `?` of a list.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ListQuery {
+    /// Objects of a page.
+    limit: Option<usize>,
+    /// `next` of the page before.
+    #[serde(rename = "continue")]
+    from: Option<String>,
+    /// Only the one with this name.
+    name: Option<String>,
+    /// Only those with these labels: `a=b,c` (any value).
+    label: Option<String>,
+    /// Changes from now on instead of a list.
+    watch: bool,
+    /// With `watch`: from this revision on.
+    revision: Option<u64>,
+}
+
+type Parameters = Path<HashMap<String, String>>;
+
+/// The project and id of a path. A project may be given by its name, an object by its id or name.
+struct Place<'a> {
+    project: Option<Project>,
+    object: Option<&'a str>,
+}
+
+impl<'a> Place<'a> {
+    fn of(server: &Server, parameters: &'a HashMap<String, String>) -> Result<Self, Problem> {
+        let project = match parameters.get("project") {
+            None => None,
+            Some(text) => Some(project(server, text)?),
+        };
+        Ok(Self {
+            project,
+            object: parameters.get("id").map(String::as_str),
+        })
+    }
+
+    fn id(&self) -> Option<&Id> {
+        self.project.as_ref().map(|project| &project.meta.id)
+    }
+
+    fn find<K: Rules>(&self, server: &Server, asker: &Asker) -> Result<Of<K>, Problem> {
+        let text = self.object.unwrap_or_default();
+        let by_id = text
+            .parse()
+            .ok()
+            .and_then(|id| objects::find::<K>(&server.mirror, self.id(), &id));
+        by_id
+            .or_else(|| objects::named::<K>(&server.mirror, self.id(), text))
+            .filter(|object| K::is_visible(&asker.who, object))
+            .ok_or_else(|| objects::missing::<K>(text))
+    }
+}
+
+fn project(server: &Server, text: &str) -> Result<Project, Problem> {
+    text.parse()
+        .ok()
+        .and_then(|id| objects::find::<ProjectKind>(&server.mirror, None, &id))
+        .or_else(|| objects::named::<ProjectKind>(&server.mirror, None, text))
+        .ok_or_else(|| Problem::new(Reason::NotFound, "there is no such project"))
+}
+
+/// For rules about a project's own object the project is the object.
+fn judged<K: Rules>(
+    asker: &Asker,
+    verb: Verb,
+    place: &Place<'_>,
+    object: Option<&Project>,
+) -> Result<(), Problem> {
+    access::check::<K>(&asker.who, verb, place.project.as_ref().or(object))
+}
+
+fn as_project<K: Rules>(object: &Of<K>) -> Option<Project> {
+    // Only a project reads as one.
+    (K::PLURAL == <ProjectKind as api::Kind>::PLURAL)
+        .then(|| serde_json::from_value(serde_json::to_value(object).ok()?).ok())?
+}
+
+/// Who asks.
+pub async fn whoami(asker: Asker) -> Result<Json<Value>, Refusal> {
+    match asker.who {
+        Who::Nobody => Err(access::unknown().into()),
+        Who::User { id, name, admin } => Ok(Json(
+            json!({"kind": "user", "id": id, "name": name, "admin": admin}),
+        )),
+        Who::Host { id, name, project } => Ok(Json(
+            json!({"kind": "host", "id": id, "name": name, "project": project}),
+        )),
+    }
+}
+
+/// `GET …/<kinds>`
+pub async fn list<K: Rules>(
+    State(server): State<Arc<Server>>,
+    asker: Asker,
+    Path(parameters): Parameters,
+    Query(query): Query<ListQuery>,
+) -> Result<Response, Refusal> {
+    let place = Place::of(&server, &parameters)?;
+    let is_global_list = K::PLURAL == <ProjectKind as api::Kind>::PLURAL;
+    if is_global_list && matches!(asker.who, Who::User { .. }) {
+        // Each sees its own.
+    } else {
+        judged::<K>(&asker, Verb::Read, &place, None)?;
+    }
+    if query.watch {
+        return Ok(watch::stream::<K>(
+            &server,
+            &asker.who,
+            place.id(),
+            query.revision,
+        )?);
+    }
+    let limit = query.limit.unwrap_or(PAGE).clamp(1, 1000);
+    let revision = server.mirror.revision();
+    let folder = objects::folder::<K>(place.id());
+    let mut items = Vec::new();
+    let mut last = query.from.as_deref().map(|id| format!("{folder}{id}"));
+    let mut is_end = false;
+    while items.len() < limit && !is_end {
+        let entries = server.mirror.list(&folder, last.as_deref(), limit);
+        is_end = entries.len() < limit;
+        for entry in &entries {
+            if items.len() == limit {
+                is_end = false;
+                break;
+            }
+            last = Some(entry.key.clone());
+            let mut object = objects::decode::<K>(entry)?;
+            if K::is_visible(&asker.who, &object) && query.takes(&object) {
+                K::show(&mut object, None);
+                items.push(object);
+            }
+        }
+    }
+    let next = last
+        .filter(|_| !is_end)
+        .and_then(|key| key.strip_prefix(&folder).map(str::to_owned));
+    Ok(Json(List {
+        items,
+        next,
+        revision,
+    })
+    .into_response())
+}
+
+impl ListQuery {
+    fn takes<S, T>(&self, object: &api::Resource<S, T>) -> bool {
+        let has_label = |wanted: &str| match wanted.split_once('=') {
+            Some((key, value)) => object.meta.labels.get(key).is_some_and(|v| v == value),
+            None => object.meta.labels.contains_key(wanted),
+        };
+        self.name
+            .as_ref()
+            .is_none_or(|name| *name == object.meta.name)
+            && self
+                .label
+                .as_ref()
+                .is_none_or(|all| all.split(',').all(has_label))
+    }
+}
+
+/// `GET …/<kinds>/<id or name>`
+pub async fn get<K: Rules>(
+    State(server): State<Arc<Server>>,
+    asker: Asker,
+    Path(parameters): Parameters,
+) -> Result<Json<Of<K>>, Refusal> {
+    let place = Place::of(&server, &parameters)?;
+    if K::IN_PROJECT {
+        judged::<K>(&asker, Verb::Read, &place, None)?;
+    } else if asker.who == Who::Nobody {
+        return Err(access::unknown().into());
+    }
+    let mut object = place.find::<K>(&server, &asker)?;
+    judged::<K>(
+        &asker,
+        Verb::Read,
+        &place,
+        as_project::<K>(&object).as_ref(),
+    )?;
+    K::show(&mut object, None);
+    Ok(Json(object))
+}
+
+/// `POST …/<kinds>`
+pub async fn create<K: Rules>(
+    State(server): State<Arc<Server>>,
+    asker: Asker,
+    Path(parameters): Parameters,
+    Body(new): Body<New<K::Spec>>,
+) -> Result<(StatusCode, Json<Of<K>>), Refusal> {
+    let place = Place::of(&server, &parameters)?;
+    judged::<K>(&asker, Verb::Create, &place, None)?;
+    let id = Id::from_bits(K::PREFIX, rand::random());
+    let mut draft = Draft::<K> {
+        project: place.id().cloned(),
+        name: new.name,
+        labels: new.labels,
+        spec: new.spec,
+        status: K::Status::default(),
+    };
+    let mut beside = K::make(&context(&server, &asker), &id, &mut draft)?;
+    let event = event::<K>("create", &asker, &id, &draft.name);
+    beside
+        .transaction
+        .writes
+        .push(events::write(place.id(), event));
+    let mut object = server
+        .objects
+        .create_as::<K>(id, draft, beside.transaction)
+        .await?;
+    server.mirror.reach(object.meta.revision).await;
+    K::show(&mut object, beside.secret);
+    Ok((StatusCode::CREATED, Json(object)))
+}
+
+/// `PUT …/<kinds>/<id or name>`
+pub async fn update<K: Rules>(
+    State(server): State<Arc<Server>>,
+    asker: Asker,
+    Path(parameters): Parameters,
+    Body(edit): Body<Edit<K::Spec>>,
+) -> Result<Json<Of<K>>, Refusal> {
+    let place = Place::of(&server, &parameters)?;
+    let old = place.find::<K>(&server, &asker)?;
+    judged::<K>(&asker, Verb::Update, &place, as_project::<K>(&old).as_ref())?;
+    let mut new = old.clone();
+    new.meta.revision = edit.revision;
+    new.meta.labels = edit.labels;
+    new.meta.generation += 1;
+    new.spec = edit.spec;
+    K::edit(&context(&server, &asker), &old, &new)?;
+    let event = event::<K>("update", &asker, &old.meta.id, &old.meta.name);
+    let mut beside = crate::store::Transaction::default();
+    beside.writes.push(events::write(place.id(), event));
+    let mut object = server.objects.update::<K>(new, beside).await?;
+    server.mirror.reach(object.meta.revision).await;
+    K::show(&mut object, None);
+    Ok(Json(object))
+}
+
+/// `DELETE …/<kinds>/<id or name>`
+pub async fn delete<K: Rules>(
+    State(server): State<Arc<Server>>,
+    asker: Asker,
+    Path(parameters): Parameters,
+) -> Result<StatusCode, Refusal> {
+    let place = Place::of(&server, &parameters)?;
+    let object = place.find::<K>(&server, &asker)?;
+    judged::<K>(
+        &asker,
+        Verb::Delete,
+        &place,
+        as_project::<K>(&object).as_ref(),
+    )?;
+    let mut beside = K::remove(&context(&server, &asker), &object)?;
+    let event = event::<K>("delete", &asker, &object.meta.id, &object.meta.name);
+    beside.writes.push(events::write(place.id(), event));
+    let revision = server.objects.delete::<K>(&object, beside).await?;
+    server.mirror.reach(revision).await;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn context<'a>(server: &'a Server, asker: &'a Asker) -> Context<'a> {
+    Context {
+        mirror: &server.mirror,
+        who: &asker.who,
+        ca: server.authority.hash(),
+    }
+}
+
+fn event<K: Rules>(verb: &str, asker: &Asker, id: &Id, name: &str) -> EventSpec {
+    let (by, by_name) = match &asker.who {
+        Who::Nobody => (None, String::new()),
+        Who::User { id, name, .. } | Who::Host { id, name, .. } => (Some(id.clone()), name.clone()),
+    };
+    EventSpec {
+        what: format!("{}.{verb}", K::NAME),
+        object: Some(id.clone()),
+        object_name: name.to_owned(),
+        by,
+        by_name,
+        from: asker.peer.address.ip().to_string(),
+        message: String::new(),
+    }
+}

@@ -1,0 +1,54 @@
+//! Refusals as they go over the wire: `application/problem+json` (RFC 9457).
+
+use api::problem::{Problem, Reason};
+use axum::Json;
+use axum::extract::FromRequest;
+use axum::extract::rejection::JsonRejection;
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderValue, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+
+/// A problem on its way to who asked.
+#[derive(Debug)]
+pub struct Refusal(pub Problem);
+
+impl From<Problem> for Refusal {
+    fn from(problem: Problem) -> Self {
+        Self(problem)
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let status =
+            StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = (status, Json(self.0)).into_response();
+        let kind = HeaderValue::from_static("application/problem+json");
+        response.headers_mut().insert(CONTENT_TYPE, kind);
+        response
+    }
+}
+
+/// A path that leads nowhere.
+pub async fn no_such_path(uri: Uri) -> Refusal {
+    let path: String = uri.path().chars().take(80).collect();
+    Problem::new(Reason::NotFound, format!("there is no path {path}"))
+        .advise("all paths begin with /v1/")
+        .into()
+}
+
+/// A body of JSON; what is wrong with it is a [`Refusal`].
+#[derive(Debug, FromRequest)]
+#[from_request(via(Json), rejection(Refusal))]
+pub struct Body<T>(pub T);
+
+impl From<JsonRejection> for Refusal {
+    fn from(rejection: JsonRejection) -> Self {
+        let reason = match rejection.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => Reason::TooLarge,
+            StatusCode::UNPROCESSABLE_ENTITY => Reason::Invalid,
+            _ => Reason::BadRequest,
+        };
+        Problem::new(reason, rejection.body_text()).into()
+    }
+}

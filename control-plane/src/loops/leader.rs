@@ -1,0 +1,68 @@
+//! Who leads: the server whose lease holds the key `/leader`. Without it nothing is decided; nobody decides for longer than its lease.
+
+use std::future::Future;
+use std::time::{Duration, Instant};
+
+use crate::server::Server;
+use crate::store::{Error, LeaseId, Store, Transaction, Write};
+
+const KEY: &str = "/leader";
+/// Seconds that a lost leader is waited for.
+const TTL: u32 = 10;
+/// How often the lease is kept.
+const KEEP: Duration = Duration::from_secs(3);
+/// How often others try to become the leader.
+const TRY: Duration = Duration::from_secs(2);
+
+/// Does `work` while this server leads, for ever.
+pub async fn lead<W: Future<Output = ()>>(server: &Server, work: impl Fn() -> W) {
+    loop {
+        if let Ok(lease) = campaign(server).await {
+            let reign = keep(&**server.objects.store(), lease);
+            tokio::select! {
+                () = reign => {}
+                () = work() => {}
+            }
+            server.objects.store().revoke(lease).await.ok();
+        }
+        tokio::time::sleep(TRY).await;
+    }
+}
+
+async fn campaign(server: &Server) -> Result<LeaseId, Error> {
+    let store = server.objects.store();
+    if server.mirror.get(KEY).is_some() {
+        return Err(Error::Conflict { key: KEY.into() });
+    }
+    let lease = store.grant(TTL).await?;
+    let claim = Transaction {
+        expect: vec![(KEY.into(), 0)],
+        writes: vec![Write::Put {
+            key: KEY.into(),
+            value: server.name.clone().into_bytes(),
+            lease: Some(lease),
+        }],
+    };
+    match store.commit(claim).await {
+        Ok(_) => Ok(lease),
+        Err(error) => {
+            store.revoke(lease).await.ok();
+            Err(error)
+        }
+    }
+}
+
+/// Ends when the lease is lost, or could not be kept for so long that it may be.
+async fn keep(store: &dyn Store, lease: LeaseId) {
+    let mut kept = Instant::now();
+    loop {
+        tokio::time::sleep(KEEP).await;
+        let asked = Instant::now();
+        match store.keep(lease).await {
+            Ok(()) => kept = asked,
+            Err(Error::NoLease) => return,
+            Err(_) if kept.elapsed() + KEEP >= Duration::from_secs(TTL.into()) => return,
+            Err(_) => {}
+        }
+    }
+}

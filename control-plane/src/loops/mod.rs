@@ -1,0 +1,17 @@
+//! What one server of all does: the leader, by a lease. Each loop reads everything, plans, and does what differs; a change or a timer only
+//! wakes it.
+
+mod hosts;
+mod leader;
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::server::Server;
+
+/// Runs the loops whenever this server leads, until `stop`.
+pub async fn run(server: Arc<Server>, stop: CancellationToken) {
+    let loops = leader::lead(&server, || hosts::run(Arc::clone(&server)));
+    stop.run_until_cancelled(loops).await;
+}

@@ -1,0 +1,311 @@
+//! A running server: its parts, and how they come up.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use api::Id;
+use api::access::{ApiKeyKind, Role, UserKind};
+use api::problem::Problem;
+use api::project::ProjectKind;
+use api::resource::Kind;
+use jiff::Timestamp;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::agents::{Hub, alive_key};
+use crate::http::{self, tls};
+use crate::mirror::Mirror;
+use crate::objects::{self, Draft, Objects, now};
+use crate::pki::{self, Authority, CaPem};
+use crate::rules::NETWORK;
+use crate::secret::{Key, Secret};
+use crate::store::{self, Etcd, LeaseId, Sqlite, Store, Transaction, Write};
+use crate::{events, loops};
+
+/// Where the CA lies in the store.
+const CA: &str = "/ca";
+/// Seconds after which the hosts of a server that has died are not heard of any more.
+const PRESENCE: u32 = 12;
+/// How often the server says that it lives.
+const KEEP: Duration = Duration::from_secs(4);
+/// How often the server's certificate is made anew: well before it ends.
+const RENEW: Duration = Duration::from_secs(10 * 86_400);
+/// Name of the first user.
+pub const ADMIN: &str = "admin";
+/// Name of the first project.
+pub const PROJECT: &str = "default";
+
+/// How a server is to run.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// Names and addresses under which it is reached, for its certificate.
+    pub names: Vec<String>,
+    /// Where its state lies.
+    pub store: StoreOptions,
+}
+
+/// Where the state of the cluster lies.
+#[derive(Debug, Clone)]
+pub enum StoreOptions {
+    /// In a file.
+    File(PathBuf),
+    /// In etcd.
+    Etcd {
+        /// `https://host:2379`, any number.
+        endpoints: Vec<String>,
+        /// For etcd's own TLS.
+        certificates: Option<store::Certificates>,
+    },
+}
+
+/// Why a server cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file cannot be used.
+    #[error(transparent)]
+    File(#[from] store::OpenError),
+    /// The store does not answer.
+    #[error("the store cannot be read")]
+    Store(#[from] store::Error),
+    /// The CA is not one.
+    #[error(transparent)]
+    Pki(#[from] pki::Error),
+    /// Its certificate is not one.
+    #[error(transparent)]
+    Tls(#[from] tls::Error),
+    /// The store holds what cannot be.
+    #[error("the first objects cannot be made")]
+    First(#[source] Problem),
+    /// The address cannot be listened on.
+    #[error("cannot listen on {0}")]
+    Listen(SocketAddr, #[source] std::io::Error),
+}
+
+/// A running server.
+pub struct Server {
+    /// Name of this server among others.
+    pub name: String,
+    /// The objects in the store.
+    pub objects: Objects,
+    /// The store in memory.
+    pub mirror: Mirror,
+    /// The cluster's CA.
+    pub authority: Authority,
+    /// The agents' streams.
+    pub hub: Hub,
+    lease: AtomicI64,
+}
+
+impl Server {
+    /// The lease of this server: what it says of hosts ends with it.
+    #[must_use]
+    pub fn lease(&self) -> LeaseId {
+        LeaseId(self.lease.load(Ordering::Acquire))
+    }
+}
+
+/// A server that listens.
+pub struct Started {
+    /// Where.
+    pub address: SocketAddr,
+    /// The administrator's key, when this start has made the cluster.
+    pub admin_key: Option<String>,
+    /// The server.
+    pub server: Arc<Server>,
+    /// Ends when the server has ended.
+    pub ended: tokio::task::JoinHandle<()>,
+}
+
+/// Starts a server, which runs until `stop`.
+///
+/// # Errors
+/// Why it cannot start.
+pub async fn start(options: Options, stop: CancellationToken) -> Result<Started, Error> {
+    let store = open(&options.store).await?;
+    let authority = authority(&*store).await?;
+    let objects = Objects::new(Arc::clone(&store));
+    let admin_key = first_objects(&objects).await.map_err(Error::First)?;
+    let mirror = Mirror::start(Arc::clone(&store), stop.clone()).await?;
+    let hub = Hub::start(&store.id().await?, &mirror, stop.clone());
+    let lease = store.grant(PRESENCE).await?;
+    let server = Arc::new(Server {
+        name: format!("{:016x}", rand::random::<u64>()),
+        objects,
+        mirror,
+        authority,
+        hub,
+        lease: AtomicI64::new(lease.0),
+    });
+    let listener = TcpListener::bind(options.listen)
+        .await
+        .map_err(|error| Error::Listen(options.listen, error))?;
+    let address = listener
+        .local_addr()
+        .map_err(|error| Error::Listen(options.listen, error))?;
+    let certificate = certificate(&server, options.names, stop.clone())?;
+    let tls = tls::config(server.authority.certificate(), certificate)?;
+    let (running, stopping) = (Arc::clone(&server), stop.clone());
+    let ended = tokio::spawn(async move {
+        let router = http::router(Arc::clone(&running));
+        tokio::join!(
+            tls::serve(listener, tls, router, stopping.clone()),
+            loops::run(Arc::clone(&running), stopping.clone()),
+            stopping.run_until_cancelled(say_alive(&running)),
+        );
+        running.objects.store().revoke(running.lease()).await.ok();
+    });
+    Ok(Started {
+        address,
+        admin_key,
+        server,
+        ended,
+    })
+}
+
+async fn open(options: &StoreOptions) -> Result<Arc<dyn Store>, Error> {
+    Ok(match options {
+        StoreOptions::File(path) => Arc::new(Sqlite::open(Path::new(path))?),
+        StoreOptions::Etcd {
+            endpoints,
+            certificates,
+        } => Arc::new(Etcd::connect(endpoints, "/ros", certificates.clone()).await?),
+    })
+}
+
+/// The CA of the store; the first server makes it.
+async fn authority(store: &dyn Store) -> Result<Authority, Error> {
+    loop {
+        let snapshot = store.snapshot(CA).await?;
+        if let Some(entry) = snapshot.entries.iter().find(|entry| entry.key == CA) {
+            let pem: CaPem = serde_json::from_slice(&entry.value)
+                .map_err(|_| pki::Error::Ca(rcgen::Error::CouldNotParseCertificate))?;
+            return Ok(Authority::new(&pem)?);
+        }
+        let pem = serde_json::to_vec(&CaPem::fresh(now())?).unwrap_or_default();
+        let make = Transaction {
+            expect: vec![(CA.into(), 0)],
+            writes: vec![Write::put(CA, pem)],
+        };
+        match store.commit(make).await {
+            Ok(_) | Err(store::Error::Conflict { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// The administrator with a key, and the first project: in a new store, in one transaction.
+async fn first_objects(objects: &Objects) -> Result<Option<String>, Problem> {
+    let (_, users) = objects.list::<UserKind>(None).await?;
+    if !users.is_empty() {
+        return Ok(None);
+    }
+    let fresh = |prefix: &str| Id::from_bits(prefix, rand::random());
+    let mut admin: Draft<UserKind> = Draft::named(None, ADMIN);
+    admin.spec.admin = true;
+    let user_id = fresh(UserKind::PREFIX);
+    let key = Key {
+        id: fresh(ApiKeyKind::PREFIX),
+        secret: Secret::fresh(),
+    };
+    let mut key_draft: Draft<ApiKeyKind> = Draft::named(None, ADMIN);
+    key_draft.spec.user = Some(user_id.clone());
+    key_draft.status.secret_hash = key.secret.hash();
+    let mut project: Draft<ProjectKind> = Draft::named(None, PROJECT);
+    project.spec.members.insert(user_id.clone(), Role::Owner);
+    let project_id = fresh(ProjectKind::PREFIX);
+    let network: Draft<api::network::NetworkKind> = Draft::named(Some(project_id.clone()), NETWORK);
+    let mut beside = Transaction::default();
+    for part in [
+        objects::prepare(key.id.clone(), key_draft)?.1,
+        objects::prepare(project_id, project)?.1,
+        objects::prepare(fresh("n"), network)?.1,
+    ] {
+        beside.expect.extend(part.expect);
+        beside.writes.extend(part.writes);
+    }
+    let event = api::event::EventSpec {
+        what: "cluster.create".into(),
+        ..Default::default()
+    };
+    beside.writes.push(events::write(None, event));
+    match objects.create_as::<UserKind>(user_id, admin, beside).await {
+        Ok(_) => Ok(Some(key.reveal())),
+        // Another server was quicker.
+        Err(problem) if problem.reason == api::problem::Reason::Exists => Ok(None),
+        Err(problem) => Err(problem),
+    }
+}
+
+/// The server's certificate, made anew from time to time.
+fn certificate(
+    server: &Arc<Server>,
+    names: Vec<String>,
+    stop: CancellationToken,
+) -> Result<watch::Receiver<Arc<rustls::sign::CertifiedKey>>, Error> {
+    let (addresses, names): (Vec<_>, Vec<_>) = names
+        .into_iter()
+        .partition(|name| name.parse::<IpAddr>().is_ok());
+    let addresses: Vec<IpAddr> = addresses
+        .iter()
+        .filter_map(|name| name.parse().ok())
+        .collect();
+    let made = {
+        let server = Arc::clone(server);
+        move |at: Timestamp| -> Result<_, Error> {
+            let identity = server.authority.server(&names, &addresses, at)?;
+            Ok(tls::certified(&identity, server.authority.certificate())?)
+        }
+    };
+    let (sender, receiver) = watch::channel(made(now())?);
+    tokio::spawn(async move {
+        let renew = async {
+            loop {
+                tokio::time::sleep(RENEW).await;
+                if let Ok(fresh) = made(now()) {
+                    sender.send_replace(fresh);
+                }
+            }
+        };
+        stop.run_until_cancelled(renew).await;
+    });
+    Ok(receiver)
+}
+
+/// Keeps the server's lease; when it was lost, takes a new one and says again which hosts are heard of.
+async fn say_alive(server: &Server) {
+    let store = server.objects.store();
+    loop {
+        tokio::time::sleep(KEEP).await;
+        if !matches!(store.keep(server.lease()).await, Err(store::Error::NoLease)) {
+            continue;
+        }
+        let Ok(lease) = store.grant(PRESENCE).await else {
+            continue;
+        };
+        server.lease.store(lease.0, Ordering::Release);
+        let heard: Vec<Write> = server
+            .hub
+            .heard()
+            .into_iter()
+            .map(|(project, host, instance)| Write::Put {
+                key: alive_key(&project, &host),
+                value: instance.into_bytes(),
+                lease: Some(lease),
+            })
+            .collect();
+        for part in heard.chunks(store::MAX_CHANGES) {
+            let transaction = Transaction {
+                writes: part.to_vec(),
+                ..Transaction::default()
+            };
+            // A host that cannot be told of connects anew when it counts as lost.
+            store.commit(transaction).await.ok();
+        }
+    }
+}
