@@ -2,7 +2,7 @@
 
 # Everything that building, testing and benchmarking take from Debian. apt is asked only when one of them is missing.
 PACKAGES := bc bison btrfs-progs build-essential ca-certificates ccache cpio debian-archive-keyring dhcpcd-base dnsmasq-base docker.io dosfstools dpkg-dev e2fsprogs flex \
-	grub-efi-amd64-bin grub-common iproute2 isolinux kmod libelf-dev libssl-dev mmdebstrap mtools openssh-client ovmf protobuf-compiler \
+	grub-efi-amd64-bin grub-common iproute2 isolinux kmod libelf-dev libprotobuf-dev libssl-dev mmdebstrap mtools openssh-client ovmf protobuf-compiler \
 	qemu-system-x86 squashfs-tools syslinux-common util-linux xfsprogs xorriso xz-utils zstd
 # Servers that only the tests meet: whoever just builds does not want them on the machine.
 TEST_PACKAGES := etcd-client etcd-server
