@@ -11,7 +11,7 @@ use api::network::{NetworkKind, NetworkSpec};
 use api::problem::{Problem, Reason};
 use api::project::{ProjectKind, ProjectSpec};
 use api::resource::Kind;
-use api::{Host, Id, Network, Project, name};
+use api::{Host, Id, Network, Project, User, name};
 
 use crate::access::Who;
 use crate::mirror::Mirror;
@@ -83,9 +83,35 @@ pub trait Rules: Kind {
 impl Rules for ContainerKind {}
 impl Rules for EventKind {}
 impl Rules for UserKind {
+    fn edit(context: &Context<'_>, old: &User, new: &User) -> Result<(), Problem> {
+        if new.spec.admin && !new.spec.disabled {
+            return Ok(());
+        }
+        another_administrator(context, old)
+    }
+
+    fn remove(context: &Context<'_>, user: &User) -> Result<Transaction, Problem> {
+        another_administrator(context, user)?;
+        Ok(Transaction::default())
+    }
+
     fn is_visible(who: &Who, user: &Of<Self>) -> bool {
         matches!(who, Who::User { id, admin, .. } if *admin || *id == user.meta.id)
     }
+}
+
+/// Without an administrator nobody could make one.
+fn another_administrator(context: &Context<'_>, user: &User) -> Result<(), Problem> {
+    let is_administrator = |user: &User| user.spec.admin && !user.spec.disabled;
+    let others = objects::all::<UserKind>(context.mirror, None);
+    let is_left = others
+        .iter()
+        .any(|other| other.meta.id != user.meta.id && is_administrator(other));
+    if is_left || !is_administrator(user) {
+        return Ok(());
+    }
+    let title = format!("{} is the last administrator", user.meta.name);
+    Err(Problem::new(Reason::InUse, title).advise("make another one first"))
 }
 
 impl Rules for ProjectKind {
@@ -303,6 +329,17 @@ impl Rules for ApiKeyKind {
             transaction: Transaction::default(),
             secret: Some(key.reveal()),
         })
+    }
+
+    fn edit(_context: &Context<'_>, old: &Of<Self>, new: &Of<Self>) -> Result<(), Problem> {
+        // Who could give a key to another user would be that user.
+        if new.spec.user == old.spec.user {
+            return Ok(());
+        }
+        let title = "a key stays its user's";
+        Err(Problem::new(Reason::Forbidden, title)
+            .at("spec.user")
+            .advise("make a new one"))
     }
 
     fn show(key: &mut Of<Self>, secret: Option<String>) {

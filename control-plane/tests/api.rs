@@ -434,6 +434,58 @@ async fn roles_are_kept() {
 }
 
 #[tokio::test]
+async fn nobody_becomes_somebody_else() {
+    let cluster = Cluster::new().await;
+    let (admin, user) = (cluster.admin(), cluster.user("eve", None).await);
+    let boss: User = admin.get("/v1/users/admin").await.unwrap();
+    let key: api::ApiKey = user.get("/v1/keys/eve").await.unwrap();
+    let edit = json!({"revision": key.meta.revision, "spec": {"user": boss.meta.id}});
+    let problem = refused(user.put::<Value>("/v1/keys/eve", &edit).await);
+    assert_eq!(
+        (problem.reason, problem.field.as_str()),
+        (Reason::Forbidden, "spec.user")
+    );
+    let new = json!({"name": "x", "spec": {"user": boss.meta.id}});
+    assert_eq!(
+        refused(user.post::<Value>("/v1/keys", &new).await).reason,
+        Reason::Forbidden
+    );
+    // The admin's key is not even there for others.
+    assert_eq!(
+        refused(user.get::<Value>("/v1/keys/admin").await).reason,
+        Reason::NotFound
+    );
+    assert_eq!(
+        refused(user.delete("/v1/keys/admin").await).reason,
+        Reason::NotFound
+    );
+    let own: User = user.get("/v1/users/eve").await.unwrap();
+    let edit = json!({"revision": own.meta.revision, "spec": {"admin": true}});
+    assert_eq!(
+        refused(user.put::<Value>("/v1/users/eve", &edit).await).reason,
+        Reason::Forbidden
+    );
+
+    // The last administrator stays one.
+    assert_eq!(
+        refused(admin.delete("/v1/users/admin").await).reason,
+        Reason::InUse
+    );
+    let edit = json!({"revision": boss.meta.revision, "spec": {"admin": true, "disabled": true}});
+    assert_eq!(
+        refused(admin.put::<Value>("/v1/users/admin", &edit).await).reason,
+        Reason::InUse
+    );
+    // A user that is disabled is out at once.
+    let edit = json!({"revision": own.meta.revision, "spec": {"disabled": true}});
+    let _: User = admin.put("/v1/users/eve", &edit).await.unwrap();
+    assert_eq!(
+        refused(user.get::<Value>("/v1/whoami").await).reason,
+        Reason::Unauthenticated
+    );
+}
+
+#[tokio::test]
 async fn lists_updates_and_watches() {
     let cluster = Cluster::new().await;
     let admin = cluster.admin();

@@ -26,6 +26,8 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 const PING: Duration = Duration::from_secs(4);
 /// … and ended when it has not answered after this.
 const PONG: Duration = Duration::from_secs(6);
+/// Time for requests that are under way when the server stops.
+const FAREWELL: Duration = Duration::from_secs(2);
 /// Connections at a time.
 const CONNECTIONS: usize = 8192;
 /// After a failure to accept: the process has no file descriptors left.
@@ -167,5 +169,6 @@ async fn connection(
         _ = serving.as_mut() => return,
         () = stop.cancelled() => serving.as_mut().graceful_shutdown(),
     }
-    serving.await.ok();
+    // Streams have no end of their own.
+    tokio::time::timeout(FAREWELL, serving).await.ok();
 }

@@ -1,6 +1,7 @@
 //! What one server of all does: the leader, by a lease. Each loop reads everything, plans, and does what differs; a change or a timer only
 //! wakes it.
 
+mod events;
 mod hosts;
 mod leader;
 
@@ -12,6 +13,11 @@ use crate::server::Server;
 
 /// Runs the loops whenever this server leads, until `stop`.
 pub async fn run(server: Arc<Server>, stop: CancellationToken) {
-    let loops = leader::lead(&server, || hosts::run(Arc::clone(&server)));
+    let loops = leader::lead(&server, || async {
+        tokio::join!(
+            hosts::run(Arc::clone(&server)),
+            events::run(Arc::clone(&server))
+        );
+    });
     stop.run_until_cancelled(loops).await;
 }

@@ -1,0 +1,104 @@
+//! Files that must be whole or not there, and secret: written beside, flushed, and renamed; mode 0600.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// Why a file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It cannot be read.
+    #[error("cannot read {0}")]
+    Read(PathBuf, #[source] io::Error),
+    /// It cannot be written.
+    #[error("cannot write {0}")]
+    Write(PathBuf, #[source] io::Error),
+    /// It is not what it should be.
+    #[error("{0} is damaged")]
+    Damaged(PathBuf, #[source] serde_json::Error),
+}
+
+/// Reads a file; `None`: it is not there.
+///
+/// # Errors
+/// When it cannot be read or is damaged.
+pub fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Error> {
+    match fs::read(path) {
+        Ok(bytes) => serde_json::from_slice(&bytes)
+            .map(Some)
+            .map_err(|error| Error::Damaged(path.to_owned(), error)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::Read(path.to_owned(), error)),
+    }
+}
+
+/// Writes a file. Its folder is made for its owner only.
+///
+/// # Errors
+/// When it cannot be written; the old one is there then.
+pub fn write(path: &Path, value: &impl Serialize) -> Result<(), Error> {
+    let failed = |error| Error::Write(path.to_owned(), error);
+    let bytes = serde_json::to_vec(value).map_err(|error| failed(error.into()))?;
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .map_err(failed)?;
+    let beside = path.with_extension("new");
+    let flush = || {
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&beside)?;
+        file.write_all(&bytes)?;
+        file.sync_all()?;
+        fs::rename(&beside, path)?;
+        File::open(folder)?.sync_all()
+    };
+    flush().map_err(failed)
+}
+
+/// Removes a file; it need not be there.
+///
+/// # Errors
+/// When it stays.
+pub fn remove(path: &Path) -> Result<(), Error> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(Error::Write(path.to_owned(), error))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn files_are_whole_and_secret() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a/b.json");
+        assert!(read::<u32>(&path).unwrap().is_none());
+        write(&path, &7).unwrap();
+        write(&path, &8).unwrap();
+        assert_eq!(read::<u32>(&path).unwrap(), Some(8));
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(
+            (mode(&path), mode(&folder.path().join("a"))),
+            (0o600, 0o700)
+        );
+        fs::write(&path, "{").unwrap();
+        assert!(matches!(read::<u32>(&path), Err(Error::Damaged(..))));
+        remove(&path).unwrap();
+        remove(&path).unwrap();
+    }
+}

@@ -1,0 +1,174 @@
+//! The connection to the servers: follows one of them, goes to the next when it breaks, and keeps what is known on disk. Whoever uses the
+//! catalog sees it through a `watch` and never waits for the network.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::problem::{Problem, Reason};
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::catalog::{Catalog, Taken};
+use crate::identity::Identity;
+
+/// First and longest pause after a failure; each is twice the one before, and less by chance, so that hosts do not come back all at once.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(15));
+/// A server that says nothing for this long is not there: it speaks each 5 seconds.
+const SILENCE: Duration = Duration::from_secs(12);
+/// Changes reach the disk at most this late.
+const SAVE: Duration = Duration::from_secs(1);
+
+/// How it stands with the servers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Link {
+    /// No server has answered yet, or none does now; the last failure, for people.
+    Down(String),
+    /// This server is followed.
+    Up(String),
+    /// The cluster does not know this host any more.
+    Removed,
+}
+
+/// The agent's session.
+pub struct Session {
+    folder: PathBuf,
+    identity: Identity,
+    instance: String,
+    catalog: watch::Sender<Arc<Catalog>>,
+    link: watch::Sender<Link>,
+}
+
+/// Why a stream has ended.
+enum End {
+    Broken(String),
+    Removed,
+}
+
+impl Session {
+    /// With what was known last.
+    #[must_use]
+    pub fn new(folder: PathBuf, identity: Identity) -> Self {
+        let catalog = Catalog::load(&folder);
+        Self {
+            folder,
+            identity,
+            instance: format!("{:016x}", rand::random::<u64>()),
+            catalog: watch::Sender::new(Arc::new(catalog)),
+            link: watch::Sender::new(Link::Down("not connected yet".into())),
+        }
+    }
+
+    /// What is known, as it changes.
+    #[must_use]
+    pub fn catalog(&self) -> watch::Receiver<Arc<Catalog>> {
+        self.catalog.subscribe()
+    }
+
+    /// How it stands with the servers, as it changes.
+    #[must_use]
+    pub fn link(&self) -> watch::Receiver<Link> {
+        self.link.subscribe()
+    }
+
+    /// Follows the servers until `stop`, or until this host was removed.
+    pub async fn run(&self, stop: CancellationToken) {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = self.follow_for_ever() => {}
+            () = self.save_changes() => {}
+        }
+        self.save().await;
+    }
+
+    async fn follow_for_ever(&self) {
+        let mut pause = PAUSE.0;
+        loop {
+            for server in &self.identity.servers {
+                let begun = Instant::now();
+                match self.follow(server).await {
+                    End::Removed => {
+                        self.link.send_replace(Link::Removed);
+                        return;
+                    }
+                    End::Broken(why) => drop(self.link.send_replace(Link::Down(why))),
+                }
+                if begun.elapsed() > SILENCE {
+                    pause = PAUSE.0;
+                }
+            }
+            tokio::time::sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
+            pause = (pause * 2).min(PAUSE.1);
+        }
+    }
+
+    async fn follow(&self, server: &str) -> End {
+        match self.stream(server).await {
+            Ok(end) => end,
+            Err(client::Error::Refused(problem)) if is_removed(&problem) => End::Removed,
+            Err(error) => End::Broken(chain(&error)),
+        }
+    }
+
+    async fn stream(&self, server: &str) -> Result<End, client::Error> {
+        let client = self.identity.client(server)?;
+        let known = self.catalog.borrow().clone();
+        let path = format!(
+            "/v1/agent/stream?instance={}&store={}&revision={}",
+            self.instance, known.store, known.revision
+        );
+        let mut lines = client.lines(&path).await?;
+        self.link.send_replace(Link::Up(server.to_owned()));
+        loop {
+            let Ok(next) = tokio::time::timeout(SILENCE, lines.next()).await else {
+                return Ok(End::Broken(format!("{server} says nothing any more")));
+            };
+            let Some(frame) = next? else {
+                return Ok(End::Broken(format!("{server} has ended the connection")));
+            };
+            let mut outcome = Ok(Taken::Same);
+            self.catalog.send_if_modified(|catalog| {
+                outcome = Arc::make_mut(catalog).take(frame);
+                outcome == Ok(Taken::Changed)
+            });
+            match outcome {
+                Ok(Taken::Removed) => return Ok(End::Removed),
+                Ok(_) => {}
+                // Connects anew, and names the revision that it is at.
+                Err(gap) => return Ok(End::Broken(gap.to_string())),
+            }
+        }
+    }
+
+    async fn save_changes(&self) {
+        let mut catalog = self.catalog.subscribe();
+        // The sender lives as long as `self`.
+        while catalog.changed().await.is_ok() {
+            self.save().await;
+            tokio::time::sleep(SAVE).await;
+        }
+    }
+
+    /// What cannot be written is written at the next change: the server tells it again after a restart.
+    async fn save(&self) {
+        let (catalog, folder) = (self.catalog.borrow().clone(), self.folder.clone());
+        tokio::task::spawn_blocking(move || catalog.save(&folder).ok())
+            .await
+            .ok();
+    }
+}
+
+fn is_removed(problem: &Problem) -> bool {
+    problem.reason == Reason::Unauthenticated
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(&format!(": {cause}"));
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,72 @@
+//! Events are kept for a while, and not without bound.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::event::EventKind;
+use jiff::Timestamp;
+
+use crate::objects::{self, now};
+use crate::server::Server;
+use crate::store::{MAX_CHANGES, Transaction, Write};
+
+/// How long an event is kept.
+const AGE: Duration = Duration::from_secs(30 * 86_400);
+/// How many are kept at most.
+const COUNT: usize = 20_000;
+/// How often it looks.
+const PERIOD: Duration = Duration::from_secs(60);
+
+/// Runs while this server leads.
+pub async fn run(server: Arc<Server>) {
+    loop {
+        let all = server
+            .mirror
+            .list(&objects::folder::<EventKind>(None), None, usize::MAX);
+        let dated = all.iter().filter_map(|entry| {
+            let event = objects::decode::<EventKind>(entry).ok()?;
+            Some((event.meta.created, entry.key.clone()))
+        });
+        for part in surplus(dated.collect(), now(), COUNT).chunks(MAX_CHANGES) {
+            let transaction = Transaction {
+                writes: part.iter().map(|key| Write::delete(key.clone())).collect(),
+                ..Transaction::default()
+            };
+            // What fails is tried again in a minute.
+            server.objects.store().commit(transaction).await.ok();
+        }
+        tokio::time::sleep(PERIOD).await;
+    }
+}
+
+/// Keys of the events that are too old, or too many: the oldest first.
+fn surplus(mut events: Vec<(Timestamp, String)>, now: Timestamp, count: usize) -> Vec<String> {
+    events.sort();
+    let too_many = events.len().saturating_sub(count);
+    let is_old =
+        |created: Timestamp| now.duration_since(created).unsigned_abs() > AGE && created < now;
+    events
+        .into_iter()
+        .enumerate()
+        .filter(|(place, (created, _))| *place < too_many || is_old(*created))
+        .map(|(_, (_, key))| key)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_old_and_the_surplus_go() {
+        let day = |n: u64| Timestamp::UNIX_EPOCH + Duration::from_secs(n * 86_400);
+        let events = |days: &[u64]| days.iter().map(|n| (day(*n), format!("/{n}"))).collect();
+        assert_eq!(
+            surplus(events(&[50, 69, 71, 99]), day(100), 9),
+            ["/50", "/69"]
+        );
+        assert_eq!(surplus(events(&[99, 97, 98]), day(100), 2), ["/97"]);
+        // A clock that was ahead loses nothing.
+        assert_eq!(surplus(events(&[200]), day(100), 2), [""; 0]);
+    }
+}
