@@ -113,11 +113,14 @@ impl Session {
 
     async fn stream(&self, server: &str) -> Result<End, client::Error> {
         let client = self.identity.client(server)?;
-        let known = self.catalog.borrow().clone();
-        let path = format!(
-            "/v1/agent/stream?instance={}&store={}&revision={}",
-            self.instance, known.store, known.revision
-        );
+        // Not held: what is shared must be copied to be changed.
+        let path = {
+            let known = self.catalog.borrow();
+            format!(
+                "/v1/agent/stream?instance={}&store={}&revision={}",
+                self.instance, known.store, known.revision
+            )
+        };
         let mut lines = client.lines(&path).await?;
         self.link.send_replace(Link::Up(server.to_owned()));
         loop {

@@ -134,19 +134,6 @@ impl Objects {
     /// When the name is not one or is taken, or the store fails.
     pub async fn create<K: Kind>(
         &self,
-        draft: Draft<K>,
-        beside: Transaction,
-    ) -> Result<Of<K>, Problem> {
-        let id = Id::from_bits(K::PREFIX, rand::random());
-        self.create_as(id, draft, beside).await
-    }
-
-    /// The same with a given id.
-    ///
-    /// # Errors
-    /// As [`Self::create`].
-    pub async fn create_as<K: Kind>(
-        &self,
         id: Id,
         draft: Draft<K>,
         beside: Transaction,
@@ -184,24 +171,6 @@ impl Objects {
         }
     }
 
-    /// An object by its name.
-    ///
-    /// # Errors
-    /// When there is none, or the store fails.
-    pub async fn named<K: Kind>(&self, project: Option<&Id>, name: &str) -> Result<Of<K>, Problem> {
-        let wanted = name_key::<K>(project, name);
-        let snapshot = self.store.snapshot(&wanted).await;
-        let entries = snapshot.map_err(|error| refusal(&error))?.entries;
-        let id = entries
-            .iter()
-            .find(|entry| entry.key == wanted)
-            .and_then(|entry| std::str::from_utf8(&entry.value).ok()?.parse().ok());
-        match id {
-            Some(id) => self.get::<K>(project, &id).await,
-            None => Err(missing::<K>(name)),
-        }
-    }
-
     /// All objects of a kind, of a project or of all of them.
     ///
     /// # Errors
@@ -225,12 +194,10 @@ impl Objects {
         mut object: Of<K>,
         beside: Transaction,
     ) -> Result<Of<K>, Problem> {
-        let place = key::<K>(object.meta.project.as_ref(), &object.meta.id);
+        let own = changed::<K>(&object)?;
         let mut transaction = beside;
-        transaction
-            .expect
-            .push((place.clone(), object.meta.revision));
-        transaction.writes.push(Write::put(place, encode(&object)?));
+        transaction.expect.extend(own.expect);
+        transaction.writes.extend(own.writes);
         let revision = self.store.commit(transaction).await;
         object.meta.revision = revision.map_err(|error| refusal(&error))?;
         Ok(object)
@@ -369,6 +336,15 @@ pub fn named<K: Kind>(mirror: &Mirror, project: Option<&Id>, name: &str) -> Opti
     let entry = mirror.get(&name_key::<K>(project, name))?;
     let id = std::str::from_utf8(&entry.value).ok()?.parse().ok()?;
     find::<K>(mirror, project, &id)
+}
+
+/// An object by its id or its name, as the mirror shows it.
+#[must_use]
+pub fn by_id_or_name<K: Kind>(mirror: &Mirror, project: Option<&Id>, text: &str) -> Option<Of<K>> {
+    let by_id = text.parse().ok();
+    by_id
+        .and_then(|id| find::<K>(mirror, project, &id))
+        .or_else(|| named::<K>(mirror, project, text))
 }
 
 /// All objects of a kind, as the mirror shows them.

@@ -20,7 +20,7 @@ use crate::secret::{JoinToken, Key, Secret};
 use crate::store::{Transaction, Write};
 
 /// Name of the network that every project begins with.
-pub const NETWORK: &str = "ros";
+const NETWORK: &str = "ros";
 /// A join token lasts for a day unless told otherwise.
 const TOKEN_LIFETIME: Duration = Duration::from_secs(86_400);
 /// Largest block: what is smaller than a /28 holds too few containers, and Docker takes two addresses of it.
@@ -74,6 +74,11 @@ pub trait Rules: Kind {
     /// Takes out what never leaves the server; puts in the secret that is shown once.
     fn show(_object: &mut Of<Self>, _secret: Option<String>) {}
 
+    /// The object as the project whose members decide who may do what with it, when it is one.
+    fn as_project(_object: &Of<Self>) -> Option<&Project> {
+        None
+    }
+
     /// Whether `who` may know of this one, beyond what its role allows.
     fn is_visible(_who: &Who, _object: &Of<Self>) -> bool {
         true
@@ -100,6 +105,16 @@ impl Rules for UserKind {
     }
 }
 
+/// What makes the network that a new project begins with.
+///
+/// # Errors
+/// When it cannot be written as JSON: a defect.
+pub fn first_network(project: &Id) -> Result<Transaction, Problem> {
+    let network: Draft<NetworkKind> = Draft::named(Some(project.clone()), NETWORK);
+    let id = Id::from_bits(NetworkKind::PREFIX, rand::random());
+    Ok(objects::prepare(id, network)?.1)
+}
+
 /// Without an administrator nobody could make one.
 fn another_administrator(context: &Context<'_>, user: &User) -> Result<(), Problem> {
     let is_administrator = |user: &User| user.spec.admin && !user.spec.disabled;
@@ -120,11 +135,8 @@ impl Rules for ProjectKind {
             draft.spec.members.insert(id.clone(), Role::Owner);
         }
         check_project(&draft.spec)?;
-        let network: Draft<NetworkKind> = Draft::named(Some(id.clone()), NETWORK);
-        let network_id = Id::from_bits(NetworkKind::PREFIX, rand::random());
-        let (_, transaction) = objects::prepare(network_id, network)?;
         Ok(Beside {
-            transaction,
+            transaction: first_network(id)?,
             secret: None,
         })
     }
@@ -156,6 +168,10 @@ impl Rules for ProjectKind {
                 .extend(objects::removal::<TokenKind>(&token));
         }
         Ok(transaction)
+    }
+
+    fn as_project(project: &Project) -> Option<&Project> {
+        Some(project)
     }
 
     fn is_visible(who: &Who, project: &Project) -> bool {
@@ -264,14 +280,13 @@ fn is_private(address: Ipv4Addr) -> bool {
 }
 
 impl Rules for HostKind {
-    fn remove(context: &Context<'_>, host: &Host) -> Result<Transaction, Problem> {
+    fn remove(_context: &Context<'_>, host: &Host) -> Result<Transaction, Problem> {
         let mut transaction = Transaction::default();
         if let Some((project, block)) = host.meta.project.as_ref().zip(host.status.block) {
             let key = objects::block_key(project, &block);
             transaction.writes.push(Write::delete(key));
         }
         // Its containers are taken away by the leader, in pieces: they may be more than one transaction holds.
-        let _ = context;
         Ok(transaction)
     }
 }

@@ -21,7 +21,7 @@ use crate::http::{self, tls};
 use crate::mirror::Mirror;
 use crate::objects::{self, Draft, Objects, now};
 use crate::pki::{self, Authority, CaPem};
-use crate::rules::NETWORK;
+use crate::rules::first_network;
 use crate::secret::{Key, Secret};
 use crate::store::{self, Etcd, LeaseId, Sqlite, Store, Transaction, Write};
 use crate::{events, loops};
@@ -219,12 +219,11 @@ async fn first_objects(objects: &Objects) -> Result<Option<String>, Problem> {
     let mut project: Draft<ProjectKind> = Draft::named(None, PROJECT);
     project.spec.members.insert(user_id.clone(), Role::Owner);
     let project_id = fresh(ProjectKind::PREFIX);
-    let network: Draft<api::network::NetworkKind> = Draft::named(Some(project_id.clone()), NETWORK);
     let mut beside = Transaction::default();
     for part in [
         objects::prepare(key.id.clone(), key_draft)?.1,
+        first_network(&project_id)?,
         objects::prepare(project_id, project)?.1,
-        objects::prepare(fresh("n"), network)?.1,
     ] {
         beside.expect.extend(part.expect);
         beside.writes.extend(part.writes);
@@ -234,7 +233,7 @@ async fn first_objects(objects: &Objects) -> Result<Option<String>, Problem> {
         ..Default::default()
     };
     beside.writes.push(events::write(None, event));
-    match objects.create_as::<UserKind>(user_id, admin, beside).await {
+    match objects.create::<UserKind>(user_id, admin, beside).await {
         Ok(_) => Ok(Some(key.reveal())),
         // Another server was quicker.
         Err(problem) if problem.reason == api::problem::Reason::Exists => Ok(None),

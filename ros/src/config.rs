@@ -243,9 +243,10 @@ fn problems_in(text: &[u8], file: &str) -> Vec<Problem> {
 /// What is wrong now, and what init found at boot that is in no file: user-data that cannot be used, keys without effect.
 fn problems_here() -> Vec<Problem> {
     let loaded = store::load_running();
-    let mut problems = loaded.problems.clone();
+    let of_services = findings(&loaded);
+    let mut problems = loaded.problems;
     problems.extend(system_services::network::complaints(&loaded.config));
-    problems.extend(findings(&loaded));
+    problems.extend(of_services);
     let bytes = fs::read(BOOT_PROBLEMS).unwrap_or_default();
     let at_boot: Vec<Problem> = serde_json::from_slice(&bytes).unwrap_or_default();
     for problem in at_boot {

@@ -11,6 +11,7 @@ use api::resource::Kind;
 use api::{Container, Host, Id, Network};
 use bytes::Bytes;
 
+use crate::http::lines::line;
 use crate::objects;
 use crate::store::{Change, Entry, Revision};
 
@@ -95,7 +96,7 @@ impl Feed {
         let from = self.revision;
         self.revision = revision;
         let facts: Vec<Fact> = told.into_values().collect();
-        let frame = encode(&Frame::Changes {
+        let frame = line(&Frame::Changes {
             from,
             to: revision,
             facts: facts.clone(),
@@ -121,7 +122,7 @@ impl Feed {
     pub fn first(&mut self, store: &str, known: Revision) -> Vec<Bytes> {
         if store == self.store {
             if known == self.revision {
-                return vec![encode(&Frame::Alive { revision: known })];
+                return vec![line(&Frame::Alive { revision: known })];
             }
             if let Some(missed) = self.since(known) {
                 return missed;
@@ -133,7 +134,7 @@ impl Feed {
             None => None,
         };
         let (whole, missed) = fresh.unwrap_or_else(|| {
-            let whole = encode(&Frame::Whole {
+            let whole = line(&Frame::Whole {
                 store: self.store.clone(),
                 revision: self.revision,
                 facts: self.facts.values().cloned().collect(),
@@ -156,15 +157,6 @@ impl Feed {
                 .collect(),
         )
     }
-}
-
-/// A frame and its line end.
-#[must_use]
-pub fn encode(frame: &Frame) -> Bytes {
-    // Our own types, which serde_json takes.
-    let mut line = serde_json::to_vec(frame).unwrap_or_default();
-    line.push(b'\n');
-    line.into()
 }
 
 /// The project that a key's object belongs to, if it is of a kind that agents are told of.

@@ -1,6 +1,5 @@
 //! The agents' paths.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,20 +8,19 @@ use api::agent::{Frame, JoinAnswer, JoinRequest, RenewAnswer, RenewRequest, Repo
 use api::host::HostKind;
 use api::problem::{Problem, Reason};
 use axum::Json;
-use axum::body::Body;
 use axum::extract::{Query, State};
-use axum::http::header::CONTENT_TYPE;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::hub::Attached;
-use super::{alive_key, feed, join as joining, report as reporting};
+use super::{alive_key, join as joining, report as reporting};
 use crate::access::Who;
 use crate::http::Asker;
-use crate::http::refuse::{Body as JsonBody, Refusal};
+use crate::http::lines::{self, line};
+use crate::http::refuse::{Body, Refusal};
 use crate::objects;
 use crate::server::Server;
 use crate::store::{Transaction, Write};
@@ -36,7 +34,7 @@ const WAITING: usize = 64;
 pub async fn join(
     State(server): State<Arc<Server>>,
     asker: Asker,
-    JsonBody(request): JsonBody<JoinRequest>,
+    Body(request): Body<JoinRequest>,
 ) -> Result<Json<JoinAnswer>, Refusal> {
     let answer = joining::join(&server, &request, asker.peer.address.ip().to_canonical()).await?;
     Ok(Json(answer))
@@ -46,7 +44,7 @@ pub async fn join(
 pub async fn renew(
     State(server): State<Arc<Server>>,
     asker: Asker,
-    JsonBody(request): JsonBody<RenewRequest>,
+    Body(request): Body<RenewRequest>,
 ) -> Result<Json<RenewAnswer>, Refusal> {
     let (project, host) = itself(&asker.who)?;
     Ok(Json(joining::renew(&server, project, host, &request)?))
@@ -56,7 +54,7 @@ pub async fn renew(
 pub async fn report(
     State(server): State<Arc<Server>>,
     asker: Asker,
-    JsonBody(report): JsonBody<Report>,
+    Body(report): Body<Report>,
 ) -> Result<Json<Value>, Refusal> {
     let (project, host) = itself(&asker.who)?;
     let revision = reporting::take(&server, project, host, report).await?;
@@ -107,7 +105,7 @@ pub async fn stream(
     };
     let heard = server.objects.store().commit(heard).await;
     heard.map_err(|error| objects::refusal(&error))?;
-    let (sender, mut lines) = mpsc::channel::<Bytes>(WAITING);
+    let (sender, receiver) = mpsc::channel::<Bytes>(WAITING);
     let session = Session {
         server,
         project: project.clone(),
@@ -118,13 +116,7 @@ pub async fn stream(
         session.tell(attached, &sender).await;
         session.end().await;
     });
-    let body = futures_util::stream::poll_fn(move |context| {
-        lines
-            .poll_recv(context)
-            .map(|line| line.map(Ok::<_, Infallible>))
-    });
-    let kind = [(CONTENT_TYPE, "application/x-ndjson")];
-    Ok((kind, Body::from_stream(body)).into_response())
+    Ok(lines::response(receiver))
 }
 
 struct Session {
@@ -136,7 +128,7 @@ struct Session {
 
 impl Session {
     /// Sends frames until the connection ends, another takes its place, or the agent falls behind.
-    async fn tell(&self, attached: Attached, lines: &mpsc::Sender<Bytes>) {
+    async fn tell(&self, attached: Attached, agent: &mpsc::Sender<Bytes>) {
         let Attached {
             first,
             mut frames,
@@ -144,32 +136,32 @@ impl Session {
             ..
         } = attached;
         for frame in first {
-            if lines.send(frame).await.is_err() {
+            if agent.send(frame).await.is_err() {
                 return;
             }
         }
         loop {
             let frame = tokio::select! {
-                () = lines.closed() => return,
-                () = stop.cancelled() => return self.say_farewell(lines).await,
+                () = agent.closed() => return,
+                () = stop.cancelled() => return self.say_farewell(agent).await,
                 frame = tokio::time::timeout(ALIVE, frames.recv()) => frame,
             };
-            let line = match frame {
+            let next = match frame {
                 Ok(Ok(frame)) => frame,
                 // Too far behind: it connects again and is told what it missed.
                 Ok(Err(_)) => return,
                 Err(_) => self.server.hub.alive(&self.project),
             };
-            if lines.send(line).await.is_err() {
+            if agent.send(next).await.is_err() {
                 return;
             }
         }
     }
 
-    async fn say_farewell(&self, lines: &mpsc::Sender<Bytes>) {
+    async fn say_farewell(&self, agent: &mpsc::Sender<Bytes>) {
         let known = objects::find::<HostKind>(&self.server.mirror, Some(&self.project), &self.host);
         if known.is_none() {
-            lines.send(feed::encode(&Frame::Removed)).await.ok();
+            agent.send(line(&Frame::Removed)).await.ok();
         }
     }
 

@@ -12,6 +12,7 @@ use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
 use super::feed::{self, Feed};
+use crate::http::lines::line;
 use crate::mirror::Mirror;
 use crate::store::{Batch, Change, Revision};
 
@@ -233,7 +234,7 @@ impl Hub {
     pub fn alive(&self, project: &Id) -> Bytes {
         self.with(|streams| {
             let revision = streams.project(project).feed.revision();
-            feed::encode(&Frame::Alive { revision })
+            line(&Frame::Alive { revision })
         })
     }
 }

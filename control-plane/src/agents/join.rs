@@ -127,10 +127,7 @@ async fn attempt(
     let used = objects::changed::<TokenKind>(&token)?;
     beside.expect.extend(used.expect);
     beside.writes.extend(used.writes);
-    let host = server
-        .objects
-        .create_as::<HostKind>(id, draft, beside)
-        .await?;
+    let host = server.objects.create::<HostKind>(id, draft, beside).await?;
     server.mirror.reach(host.meta.revision).await;
     Ok(JoinAnswer {
         host: host.meta.id,

@@ -72,22 +72,14 @@ impl<'a> Place<'a> {
 
     fn find<K: Rules>(&self, server: &Server, asker: &Asker) -> Result<Of<K>, Problem> {
         let text = self.object.unwrap_or_default();
-        let by_id = text
-            .parse()
-            .ok()
-            .and_then(|id| objects::find::<K>(&server.mirror, self.id(), &id));
-        by_id
-            .or_else(|| objects::named::<K>(&server.mirror, self.id(), text))
+        objects::by_id_or_name::<K>(&server.mirror, self.id(), text)
             .filter(|object| K::is_visible(&asker.who, object))
             .ok_or_else(|| objects::missing::<K>(text))
     }
 }
 
 fn project(server: &Server, text: &str) -> Result<Project, Problem> {
-    text.parse()
-        .ok()
-        .and_then(|id| objects::find::<ProjectKind>(&server.mirror, None, &id))
-        .or_else(|| objects::named::<ProjectKind>(&server.mirror, None, text))
+    objects::by_id_or_name::<ProjectKind>(&server.mirror, None, text)
         .ok_or_else(|| Problem::new(Reason::NotFound, "there is no such project"))
 }
 
@@ -99,12 +91,6 @@ fn judged<K: Rules>(
     object: Option<&Project>,
 ) -> Result<(), Problem> {
     access::check::<K>(&asker.who, verb, place.project.as_ref().or(object))
-}
-
-fn as_project<K: Rules>(object: &Of<K>) -> Option<Project> {
-    // Only a project reads as one.
-    (K::PLURAL == <ProjectKind as api::Kind>::PLURAL)
-        .then(|| serde_json::from_value(serde_json::to_value(object).ok()?).ok())?
 }
 
 /// Who asks.
@@ -204,12 +190,7 @@ pub async fn get<K: Rules>(
         return Err(access::unknown().into());
     }
     let mut object = place.find::<K>(&server, &asker)?;
-    judged::<K>(
-        &asker,
-        Verb::Read,
-        &place,
-        as_project::<K>(&object).as_ref(),
-    )?;
+    judged::<K>(&asker, Verb::Read, &place, K::as_project(&object))?;
     K::show(&mut object, None);
     Ok(Json(object))
 }
@@ -239,7 +220,7 @@ pub async fn create<K: Rules>(
         .push(events::write(place.id(), event));
     let mut object = server
         .objects
-        .create_as::<K>(id, draft, beside.transaction)
+        .create::<K>(id, draft, beside.transaction)
         .await?;
     server.mirror.reach(object.meta.revision).await;
     K::show(&mut object, beside.secret);
@@ -255,7 +236,7 @@ pub async fn update<K: Rules>(
 ) -> Result<Json<Of<K>>, Refusal> {
     let place = Place::of(&server, &parameters)?;
     let old = place.find::<K>(&server, &asker)?;
-    judged::<K>(&asker, Verb::Update, &place, as_project::<K>(&old).as_ref())?;
+    judged::<K>(&asker, Verb::Update, &place, K::as_project(&old))?;
     let mut new = old.clone();
     new.meta.revision = edit.revision;
     new.meta.labels = edit.labels;
@@ -279,12 +260,7 @@ pub async fn delete<K: Rules>(
 ) -> Result<StatusCode, Refusal> {
     let place = Place::of(&server, &parameters)?;
     let object = place.find::<K>(&server, &asker)?;
-    judged::<K>(
-        &asker,
-        Verb::Delete,
-        &place,
-        as_project::<K>(&object).as_ref(),
-    )?;
+    judged::<K>(&asker, Verb::Delete, &place, K::as_project(&object))?;
     let mut beside = K::remove(&context(&server, &asker), &object)?;
     let event = event::<K>("delete", &asker, &object.meta.id, &object.meta.name);
     beside.writes.push(events::write(place.id(), event));

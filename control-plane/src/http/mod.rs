@@ -1,6 +1,7 @@
 //! The HTTPS API: paths, who asks, and how refusals look. What the answers say is decided elsewhere.
 
 mod crud;
+pub mod lines;
 pub mod refuse;
 pub mod tls;
 mod watch;

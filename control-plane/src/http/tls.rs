@@ -26,6 +26,8 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 const PING: Duration = Duration::from_secs(4);
 /// … and ended when it has not answered after this.
 const PONG: Duration = Duration::from_secs(6);
+/// How long a dead connection goes unnoticed, at most.
+pub const UNNOTICED: Duration = Duration::from_secs(PING.as_secs() + PONG.as_secs());
 /// Time for requests that are under way when the server stops.
 const FAREWELL: Duration = Duration::from_secs(2);
 /// Connections at a time.

@@ -1,18 +1,16 @@
 //! `?watch=true`: each change of a list, one line of JSON each, from a revision on. A line is sent each few seconds when nothing happens.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use api::Id;
 use api::list::Change;
 use api::problem::Problem;
-use axum::body::Body;
-use axum::http::header::CONTENT_TYPE;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
+use super::lines::{self, line};
 use crate::access::Who;
 use crate::objects::{self, Of};
 use crate::rules::Rules;
@@ -32,7 +30,7 @@ pub fn stream<K: Rules>(
     project: Option<&Id>,
     from: Option<u64>,
 ) -> Result<Response, Problem> {
-    let (sender, mut lines) = mpsc::channel::<Bytes>(64);
+    let (sender, receiver) = mpsc::channel::<Bytes>(64);
     let folder = objects::folder::<K>(project);
     let (server, who) = (Arc::clone(server), who.clone());
     tokio::spawn(async move {
@@ -42,13 +40,7 @@ pub fn stream<K: Rules>(
             () = follow::<K>(&server, &who, &folder, from, &sender) => {}
         }
     });
-    let body = futures_util::stream::poll_fn(move |context| {
-        lines
-            .poll_recv(context)
-            .map(|line| line.map(Ok::<_, Infallible>))
-    });
-    let kind = [(CONTENT_TYPE, "application/x-ndjson")];
-    Ok((kind, Body::from_stream(body)).into_response())
+    Ok(lines::response(receiver))
 }
 
 async fn follow<K: Rules>(
@@ -56,11 +48,11 @@ async fn follow<K: Rules>(
     who: &Who,
     folder: &str,
     from: u64,
-    lines: &mpsc::Sender<Bytes>,
+    watcher: &mpsc::Sender<Bytes>,
 ) {
     let mut watch = match server.objects.store().watch(folder, from).await {
         Ok(watch) => watch,
-        Err(error) => return refuse(&error, lines).await,
+        Err(error) => return refuse(&error, watcher).await,
     };
     let mut revision = from;
     loop {
@@ -68,7 +60,7 @@ async fn follow<K: Rules>(
         let told: Vec<Change<Of<K>>> = match next {
             Err(_) => vec![Change::Alive { revision }],
             Ok(None) => return,
-            Ok(Some(Err(error))) => return refuse(&error, lines).await,
+            Ok(Some(Err(error))) => return refuse(&error, watcher).await,
             Ok(Some(Ok(batch))) => {
                 revision = batch.revision;
                 batch
@@ -79,7 +71,7 @@ async fn follow<K: Rules>(
             }
         };
         for change in told {
-            if lines.send(line(&change)).await.is_err() {
+            if watcher.send(line(&change)).await.is_err() {
                 return;
             }
         }
@@ -101,14 +93,7 @@ fn told<K: Rules>(who: &Who, change: &store::Change) -> Option<Change<Of<K>>> {
     }
 }
 
-fn line(value: &impl serde::Serialize) -> Bytes {
-    // Our own types, which serde_json takes.
-    let mut line = serde_json::to_vec(value).unwrap_or_default();
-    line.push(b'\n');
-    line.into()
-}
-
-async fn refuse(error: &store::Error, lines: &mpsc::Sender<Bytes>) {
+async fn refuse(error: &store::Error, watcher: &mpsc::Sender<Bytes>) {
     // The status has been sent; the last line tells.
-    lines.send(line(&objects::refusal(error))).await.ok();
+    watcher.send(line(&objects::refusal(error))).await.ok();
 }

@@ -12,6 +12,7 @@ use api::{Host, Id};
 
 use crate::agents::ALIVE;
 use crate::events;
+use crate::http::tls::UNNOTICED;
 use crate::objects::{self, now};
 use crate::server::Server;
 use crate::store::{MAX_CHANGES, Transaction, Write};
@@ -58,13 +59,10 @@ fn state(now: HostState, silent: Option<Duration>, times: Times) -> HostState {
         Some(time) if time >= times.disconnected => HostState::Disconnected,
         // The server that has lost the connection has waited for an answer already: this counts from the loss.
         Some(_) if now == HostState::Disconnected => HostState::Disconnected,
-        Some(time) if time + LOSS >= times.reconnecting => HostState::Reconnecting,
+        Some(time) if time + UNNOTICED >= times.reconnecting => HostState::Reconnecting,
         Some(_) => now,
     }
 }
-
-/// How long a server takes to notice that a connection is dead, at most.
-const LOSS: Duration = Duration::from_secs(10);
 
 async fn round(server: &Server, silent: &mut Silent) {
     let heard: BTreeSet<Id> = server

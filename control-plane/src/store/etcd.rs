@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 
 use super::{
     Batch, Change, Entry, Error, LeaseId, Revision, Snapshot, Store, Transaction, Watch, Write,
-    check,
+    append, check, number, stored,
 };
 
 /// Longest wait for an answer: an election of etcd's takes about a second.
@@ -173,13 +173,7 @@ impl Etcd {
                     revision,
                 },
             };
-            match batches.last_mut().filter(|last| last.revision == revision) {
-                Some(last) => last.changes.push(change),
-                None => batches.push(Batch {
-                    revision,
-                    changes: vec![change],
-                }),
-            }
+            append(&mut batches, revision, change);
         }
         batches
     }
@@ -336,12 +330,4 @@ async fn pass_on(
             false
         }
     }
-}
-
-fn stored(revision: Revision) -> i64 {
-    i64::try_from(revision).unwrap_or(i64::MAX)
-}
-
-fn number(stored: i64) -> Revision {
-    Revision::try_from(stored).unwrap_or(0)
 }

@@ -206,3 +206,24 @@ fn check(transaction: &Transaction) -> Result<(), Error> {
     }
     Ok(())
 }
+
+/// Adds a change, which comes in the order of revisions, to the batch of its revision.
+fn append(batches: &mut Vec<Batch>, revision: Revision, change: Change) {
+    match batches.last_mut().filter(|last| last.revision == revision) {
+        Some(last) => last.changes.push(change),
+        None => batches.push(Batch {
+            revision,
+            changes: vec![change],
+        }),
+    }
+}
+
+/// A revision as both backends write it: their integers have a sign.
+fn stored(revision: Revision) -> i64 {
+    i64::try_from(revision).unwrap_or(i64::MAX)
+}
+
+/// A revision as both backends write it.
+fn number(stored: i64) -> Revision {
+    Revision::try_from(stored).unwrap_or(0)
+}

@@ -177,6 +177,7 @@ impl Client {
             server: self.server.clone(),
             body: response.into_body(),
             waiting: Vec::new(),
+            searched: 0,
         })
     }
 
@@ -338,6 +339,8 @@ pub struct Lines {
     server: String,
     body: Incoming,
     waiting: Vec<u8>,
+    /// Bytes of `waiting` that hold no line end.
+    searched: usize,
 }
 
 impl Lines {
@@ -347,8 +350,10 @@ impl Lines {
     /// When the connection breaks or the line is not what it should be.
     pub async fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, Error> {
         loop {
-            if let Some(end) = self.waiting.iter().position(|byte| *byte == b'\n') {
-                let line: Vec<u8> = self.waiting.drain(..=end).collect();
+            let rest = &self.waiting[self.searched..];
+            if let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = self.waiting.drain(..=self.searched + end).collect();
+                self.searched = 0;
                 return serde_json::from_slice(&line)
                     .map(Some)
                     .map_err(|error| Error::Answer {
@@ -356,6 +361,7 @@ impl Lines {
                         what: error.to_string(),
                     });
             }
+            self.searched = self.waiting.len();
             match self.body.frame().await {
                 None => return Ok(None),
                 Some(Ok(frame)) => {

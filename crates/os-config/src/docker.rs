@@ -8,7 +8,8 @@ const FILE_DRIVERS: [&str; 2] = ["json-file", "local"];
 const FILE_OPTIONS: [&str; 2] = ["max-size", "max-file"];
 
 /// The arguments for `dockerd` that `block` asks for: flags for what is set, then `tls_args` with `tls`, then
-/// `extra_args`. `log_opts` that only files know are left out for other drivers. Names are those of dockerd 23 and later; `restart`, `exec`, `args` have no flag and give nothing.
+/// `extra_args`. `log_opts` that only files know are left out for other drivers. Names are those of dockerd 23 and later;
+/// `restart`, `exec`, `args` have no flag and give nothing.
 #[must_use]
 pub fn docker_args(block: &DockerBlock) -> Vec<String> {
     let mut args = Args::default();

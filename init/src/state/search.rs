@@ -74,12 +74,8 @@ pub fn find(machine: &mut Machine, disk: &Disk) -> Result<Found, Error> {
     let mut last_event = Instant::now();
     loop {
         let settled = is_settled(began.elapsed(), last_event.elapsed());
-        let waited = if disk.wait {
-            began.elapsed() >= PATIENCE
-        } else {
-            settled
-        };
-        let time_is_up = waited || machine.stop.is_some();
+        let time_is_up =
+            is_time_up(disk.wait, began.elapsed(), last_event.elapsed()) || machine.stop.is_some();
         match decide(look(&spec, &disk.autoformat), settled, time_is_up) {
             Step::Mount(target) => return usable(target),
             Step::Format(path, blank) => {
@@ -113,6 +109,14 @@ pub fn find(machine: &mut Machine, disk: &Disk) -> Result<Found, Error> {
         if events.as_ref().is_some_and(Uevents::drain) {
             last_event = Instant::now();
         }
+    }
+}
+
+fn is_time_up(wait: bool, elapsed: Duration, quiet: Duration) -> bool {
+    if wait {
+        elapsed >= PATIENCE
+    } else {
+        is_settled(elapsed, quiet)
     }
 }
 
@@ -227,8 +231,14 @@ mod tests {
     }
 
     #[test]
-    fn disks_have_settled() {
+    fn patience() {
         let s = Duration::from_secs;
+        assert!(!is_time_up(true, s(59), s(50)) && is_time_up(true, s(60), s(0)));
+        assert!(
+            !is_time_up(false, s(3), s(1))
+                && is_time_up(false, s(3), s(2))
+                && is_time_up(false, s(8), s(0))
+        );
         assert!(!is_settled(s(3), s(1)) && is_settled(s(3), s(2)) && is_settled(s(8), s(0)));
     }
 

@@ -7,7 +7,10 @@ use std::path::Path;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 
 use super::OpenError;
-use crate::store::{Batch, Change, Entry, Error, LeaseId, Revision, Snapshot, Transaction, Write};
+use crate::store::{
+    Batch, Change, Entry, Error, LeaseId, Revision, Snapshot, Transaction, Write, append, number,
+    stored,
+};
 
 /// Layout of the tables; a later release may read an earlier one.
 const LAYOUT: i64 = 1;
@@ -230,13 +233,7 @@ impl File {
         while let Some(row) = rows.next()? {
             let (revision, key, value) = (number(row.get(0)?), row.get(1)?, row.get(2)?);
             let change = changed(key, value, revision);
-            match batches.last_mut().filter(|last| last.revision == revision) {
-                Some(last) => last.changes.push(change),
-                None => batches.push(Batch {
-                    revision,
-                    changes: vec![change],
-                }),
-            }
+            append(&mut batches, revision, change);
         }
         Ok(batches)
     }
@@ -359,13 +356,4 @@ fn changed(key: String, value: Option<Vec<u8>>, revision: Revision) -> Change {
 /// The first text after all that begin with `prefix`. Keys are ASCII; after a key's characters comes nothing greater than U+10FFFF.
 fn end_of(prefix: &str) -> String {
     format!("{prefix}\u{10ffff}")
-}
-
-/// SQLite's integers have a sign.
-fn stored(revision: Revision) -> i64 {
-    i64::try_from(revision).unwrap_or(i64::MAX)
-}
-
-fn number(stored: i64) -> Revision {
-    Revision::try_from(stored).unwrap_or(0)
 }
