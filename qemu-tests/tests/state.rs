@@ -107,9 +107,12 @@ fn find_traces(judge: &mut Judge, guest: &Guest) {
         let images = ssh.ok("sudo system-docker images --format '{{.Repository}}'")?;
         contains(&images, "keep")?;
         contains(&images, "rancher/os-console")?;
-        let names = ssh.ok("sudo system-docker ps --format '{{.Names}}'")?;
-        contains(&names, "console")?;
-        contains(&names, "syslog")
+        // A login and Docker are there before the last of the services has started.
+        for name in ["console", "syslog"] {
+            let listed = format!("sudo system-docker ps --format '{{{{.Names}}}}' | grep -x {name}");
+            ssh.wait_for(&listed, DOCKER)?;
+        }
+        Ok(())
     });
 }
 
