@@ -109,7 +109,8 @@ fn find_traces(judge: &mut Judge, guest: &Guest) {
         contains(&images, "rancher/os-console")?;
         // A login and Docker are there before the last of the services has started.
         for name in ["console", "syslog"] {
-            let listed = format!("sudo system-docker ps --format '{{{{.Names}}}}' | grep -x {name}");
+            let listed =
+                format!("sudo system-docker ps --format '{{{{.Names}}}}' | grep -x {name}");
             ssh.wait_for(&listed, DOCKER)?;
         }
         Ok(())
