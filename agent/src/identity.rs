@@ -20,6 +20,8 @@ pub struct Identity {
     pub name: String,
     /// Its project.
     pub project: Id,
+    /// Name of the project.
+    pub project_name: String,
     /// Servers, `https://host:port`: any of them will do.
     pub servers: Vec<String>,
     /// The CA's certificate, PEM.
@@ -36,7 +38,31 @@ impl std::fmt::Debug for Identity {
     }
 }
 
+/// Who this host is, without its secrets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Own {
+    /// Its id.
+    pub host: Id,
+    /// Its name.
+    pub name: String,
+    /// Its project.
+    pub project: Id,
+    /// Name of the project.
+    pub project_name: String,
+}
+
 impl Identity {
+    /// Who this is.
+    #[must_use]
+    pub fn own(&self) -> Own {
+        Own {
+            host: self.host.clone(),
+            name: self.name.clone(),
+            project: self.project.clone(),
+            project_name: self.project_name.clone(),
+        }
+    }
+
     fn path(folder: &Path) -> PathBuf {
         folder.join(FILE)
     }

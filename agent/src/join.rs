@@ -87,6 +87,7 @@ pub async fn join(
         host: answer.host,
         name: answer.name,
         project: answer.project,
+        project_name: answer.project_name,
         servers: vec![server.to_owned()],
         ca: answer.ca,
         certificate: answer.certificate,

@@ -3,8 +3,11 @@
 
 pub mod catalog;
 pub mod disk;
+pub mod dns;
 pub mod identity;
 pub mod join;
+pub mod metadata;
+pub mod overlay;
 pub mod session;
 
 pub use catalog::Catalog;

@@ -225,7 +225,10 @@ fn container(entry: &Entry) -> Option<Fact> {
         address: container.status.address,
         state: container.status.state,
         docker_id: container.status.docker_id,
+        hostname: container.status.hostname,
+        mac: container.status.mac,
         labels: container.status.labels,
+        ports: container.status.ports,
     }))
 }
 

@@ -8,6 +8,7 @@ use api::event::EventSpec;
 use api::host::{HostKind, HostState};
 use api::network::{NetworkKind, NetworkSpec};
 use api::problem::{Problem, Reason};
+use api::project::ProjectKind;
 use api::resource::Kind;
 use api::{Id, Token};
 use ipnet::Ipv4Net;
@@ -129,10 +130,14 @@ async fn attempt(
     beside.writes.extend(used.writes);
     let host = server.objects.create::<HostKind>(id, draft, beside).await?;
     server.mirror.reach(host.meta.revision).await;
+    let project_name = objects::find::<ProjectKind>(&server.mirror, None, &project)
+        .map(|project| project.meta.name)
+        .unwrap_or_default();
     Ok(JoinAnswer {
         host: host.meta.id,
         name: host.meta.name,
         project,
+        project_name,
         certificate,
         ca: server.authority.certificate().to_owned(),
     })

@@ -9,7 +9,7 @@ use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::container::{ContainerState, ContainerStatus};
+use crate::container::{ContainerState, ContainerStatus, Port};
 use crate::host::{HostFacts, HostState};
 use crate::id::Id;
 use crate::network::NetworkSpec;
@@ -45,6 +45,8 @@ pub struct JoinAnswer {
     pub name: String,
     /// Its project.
     pub project: Id,
+    /// Name of the project.
+    pub project_name: String,
     /// Its certificate, PEM.
     pub certificate: String,
     /// The CA's certificate, PEM.
@@ -121,9 +123,18 @@ pub struct ContainerFact {
     pub state: ContainerState,
     /// Docker's id of it.
     pub docker_id: String,
+    /// Its own host name.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub hostname: String,
+    /// Its link address in the network.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub mac: String,
     /// Docker's labels of it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
+    /// Published ports.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<Port>,
 }
 
 /// One thing that has come, changed or gone.
@@ -222,7 +233,10 @@ mod tests {
             address: Some(Ipv4Addr::new(10, 42, 3, 7)),
             state: ContainerState::Running,
             docker_id: "0".repeat(64),
+            hostname: "000000000000".into(),
+            mac: "02:42:0a:2a:03:07".into(),
             labels: BTreeMap::new(),
+            ports: Vec::new(),
         });
         let frame = Frame::Changes {
             from: 7,
@@ -230,7 +244,7 @@ mod tests {
             facts: vec![fact],
         };
         let text = serde_json::to_string(&frame).unwrap();
-        assert!(text.len() < 320, "{} bytes: {text}", text.len());
+        assert!(text.len() < 360, "{} bytes: {text}", text.len());
         assert_eq!(serde_json::from_str::<Frame>(&text).unwrap(), frame);
     }
 }
