@@ -22,7 +22,7 @@ use crate::store::{Transaction, Write};
 /// Name of the network that every project begins with.
 const NETWORK: &str = "ros";
 /// A join token lasts for a day unless told otherwise.
-const TOKEN_LIFETIME: Duration = Duration::from_secs(86_400);
+pub const TOKEN_LIFETIME: Duration = Duration::from_secs(86_400);
 /// Largest block: what is smaller than a /28 holds too few containers, and Docker takes two addresses of it.
 const SMALLEST_BLOCK: u8 = 28;
 

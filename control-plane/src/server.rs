@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use api::Id;
-use api::access::{ApiKeyKind, Role, UserKind};
+use api::access::{ApiKeyKind, Role, TokenKind, UserKind};
 use api::problem::Problem;
 use api::project::ProjectKind;
 use api::resource::Kind;
@@ -21,8 +21,8 @@ use crate::http::{self, tls};
 use crate::mirror::Mirror;
 use crate::objects::{self, Draft, Objects, now};
 use crate::pki::{self, Authority, CaPem};
-use crate::rules::first_network;
-use crate::secret::{Key, Secret};
+use crate::rules::{TOKEN_LIFETIME, first_network};
+use crate::secret::{JoinToken, Key, Secret};
 use crate::store::{self, Etcd, LeaseId, Sqlite, Store, Transaction, Write};
 use crate::{events, loops};
 
@@ -38,6 +38,8 @@ const RENEW: Duration = Duration::from_secs(10 * 86_400);
 pub const ADMIN: &str = "admin";
 /// Name of the first project.
 pub const PROJECT: &str = "default";
+/// Name of the first join token.
+const TOKEN: &str = "first";
 
 /// How a server is to run.
 #[derive(Debug, Clone)]
@@ -116,6 +118,8 @@ pub struct Started {
     pub address: SocketAddr,
     /// The administrator's key, when this start has made the cluster.
     pub admin_key: Option<String>,
+    /// A join token of the first project, when this start has made the cluster.
+    pub join_token: Option<String>,
     /// The server.
     pub server: Arc<Server>,
     /// Ends when the server has ended.
@@ -127,10 +131,20 @@ pub struct Started {
 /// # Errors
 /// Why it cannot start.
 pub async fn start(options: Options, stop: CancellationToken) -> Result<Started, Error> {
+    // Before a new cluster is made: its secrets come out of a start that succeeds, once.
+    let listener = TcpListener::bind(options.listen)
+        .await
+        .map_err(|error| Error::Listen(options.listen, error))?;
+    let address = listener
+        .local_addr()
+        .map_err(|error| Error::Listen(options.listen, error))?;
     let store = open(&options.store).await?;
     let authority = authority(&*store).await?;
     let objects = Objects::new(Arc::clone(&store));
-    let admin_key = first_objects(&objects).await.map_err(Error::First)?;
+    let first = first_objects(&objects, authority.hash())
+        .await
+        .map_err(Error::First)?;
+    let (admin_key, join_token) = first.unzip();
     let mirror = Mirror::start(Arc::clone(&store), stop.clone()).await?;
     let hub = Hub::start(&store.id().await?, &mirror, stop.clone());
     let lease = store.grant(PRESENCE).await?;
@@ -142,12 +156,6 @@ pub async fn start(options: Options, stop: CancellationToken) -> Result<Started,
         hub,
         lease: AtomicI64::new(lease.0),
     });
-    let listener = TcpListener::bind(options.listen)
-        .await
-        .map_err(|error| Error::Listen(options.listen, error))?;
-    let address = listener
-        .local_addr()
-        .map_err(|error| Error::Listen(options.listen, error))?;
     let certificate = certificate(&server, options.names, stop.clone())?;
     let tls = tls::config(server.authority.certificate(), certificate)?;
     let (running, stopping) = (Arc::clone(&server), stop.clone());
@@ -163,6 +171,7 @@ pub async fn start(options: Options, stop: CancellationToken) -> Result<Started,
     Ok(Started {
         address,
         admin_key,
+        join_token,
         server,
         ended,
     })
@@ -199,8 +208,11 @@ async fn authority(store: &dyn Store) -> Result<Authority, Error> {
     }
 }
 
-/// The administrator with a key, and the first project: in a new store, in one transaction.
-async fn first_objects(objects: &Objects) -> Result<Option<String>, Problem> {
+/// The administrator with a key, and the first project with a join token: in a new store, in one transaction. Gives key and token.
+async fn first_objects(
+    objects: &Objects,
+    ca: [u8; 32],
+) -> Result<Option<(String, String)>, Problem> {
     let (_, users) = objects.list::<UserKind>(None).await?;
     if !users.is_empty() {
         return Ok(None);
@@ -219,9 +231,18 @@ async fn first_objects(objects: &Objects) -> Result<Option<String>, Problem> {
     let mut project: Draft<ProjectKind> = Draft::named(None, PROJECT);
     project.spec.members.insert(user_id.clone(), Role::Owner);
     let project_id = fresh(ProjectKind::PREFIX);
+    let token = JoinToken {
+        id: fresh(TokenKind::PREFIX),
+        secret: Secret::fresh(),
+        ca,
+    };
+    let mut token_draft: Draft<TokenKind> = Draft::named(Some(project_id.clone()), TOKEN);
+    token_draft.spec.expires = Some(now() + TOKEN_LIFETIME);
+    token_draft.status.secret_hash = token.secret.hash();
     let mut beside = Transaction::default();
     for part in [
         objects::prepare(key.id.clone(), key_draft)?.1,
+        objects::prepare(token.id.clone(), token_draft)?.1,
         first_network(&project_id)?,
         objects::prepare(project_id, project)?.1,
     ] {
@@ -234,7 +255,7 @@ async fn first_objects(objects: &Objects) -> Result<Option<String>, Problem> {
     };
     beside.writes.push(events::write(None, event));
     match objects.create::<UserKind>(user_id, admin, beside).await {
-        Ok(_) => Ok(Some(key.reveal())),
+        Ok(_) => Ok(Some((key.reveal(), token.reveal()))),
         // Another server was quicker.
         Err(problem) if problem.reason == api::problem::Reason::Exists => Ok(None),
         Err(problem) => Err(problem),

@@ -8,13 +8,13 @@ mod watch;
 
 use std::sync::Arc;
 
-use api::access::{ApiKeyKind, TokenKind, UserKind};
+use api::access::{ApiKeyKind, CaAnswer, TokenKind, UserKind};
 use api::container::ContainerKind;
 use api::event::EventKind;
 use api::host::HostKind;
 use api::network::NetworkKind;
 use api::project::ProjectKind;
-use axum::extract::{DefaultBodyLimit, FromRequestParts};
+use axum::extract::{DefaultBodyLimit, FromRequestParts, State};
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use axum::routing::{get, post};
@@ -39,6 +39,7 @@ pub fn router(server: Arc<Server>) -> Router {
             "/v1/ping",
             get(|| async { Json(serde_json::json!({"name": "ros"})) }),
         )
+        .route("/v1/ca", get(ca))
         .route("/v1/whoami", get(crud::whoami))
         .route("/v1/join", post(agents::http::join))
         .route("/v1/agent/renew", post(agents::http::renew))
@@ -56,6 +57,13 @@ pub fn router(server: Arc<Server>) -> Router {
         .fallback(refuse::no_such_path)
         .layer(DefaultBodyLimit::max(LARGEST))
         .with_state(server)
+}
+
+/// The CA's certificate, for whoever knows its hash: nothing secret.
+async fn ca(State(server): State<Arc<Server>>) -> Json<CaAnswer> {
+    Json(CaAnswer {
+        certificate: server.authority.certificate().to_owned(),
+    })
 }
 
 /// The paths of one kind.

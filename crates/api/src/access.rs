@@ -7,6 +7,13 @@ use utoipa::ToSchema;
 use crate::id::Id;
 use crate::resource::kind;
 
+/// The answer to `GET /v1/ca`, which needs no key: whoever knows the CA by its hash learns its certificate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct CaAnswer {
+    /// The CA's certificate, PEM.
+    pub certificate: String,
+}
+
 /// What a user may do in a project.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
