@@ -67,6 +67,10 @@ unit: setup-tests ## Tests that need no built image
 test: setup-tests check unit image ## All tests: formatting, lints, unit, root and QEMU
 	$(CARGO) test --package qemu-tests --locked --release -- --test-threads=1
 
+.PHONY: openapi
+openapi: ## Write docs/api/openapi.json anew, after a change of the API
+	$(CARGO) run --quiet --package control-plane --example openapi
+
 .PHONY: bench
 bench: image ## Measure boot time, memory and sizes beside a Debian with systemd; fails over budget
 	$(CARGO) run --quiet --release --package qemu-tests --bin bench

@@ -84,6 +84,12 @@ pub fn check<K: Kind>(who: &Who, verb: Verb, project: Option<&Project>) -> Resul
     }
 }
 
+/// Whether anybody may.
+#[must_use]
+pub fn is_possible<K: Kind>(verb: Verb) -> bool {
+    !K::IN_PROJECT || least::<K>(verb).is_some()
+}
+
 /// The least role for a verb. `None`: it is done in another way, or never.
 fn least<K: Kind>(verb: Verb) -> Option<Role> {
     match (K::PLURAL, verb) {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::Id;
-use api::agent::{Frame, JoinAnswer, JoinRequest, RenewAnswer, RenewRequest, Report};
+use api::agent::{Frame, JoinAnswer, JoinRequest, RenewAnswer, RenewRequest, Report, Reported};
 use api::host::HostKind;
 use api::problem::{Problem, Reason};
 use axum::Json;
@@ -12,7 +12,6 @@ use axum::extract::{Query, State};
 use axum::response::Response;
 use bytes::Bytes;
 use serde::Deserialize;
-use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::hub::Attached;
@@ -55,10 +54,10 @@ pub async fn report(
     State(server): State<Arc<Server>>,
     asker: Asker,
     Body(report): Body<Report>,
-) -> Result<Json<Value>, Refusal> {
+) -> Result<Json<Reported>, Refusal> {
     let (project, host) = itself(&asker.who)?;
     let revision = reporting::take(&server, project, host, report).await?;
-    Ok(Json(json!({"revision": revision})))
+    Ok(Json(Reported { revision }))
 }
 
 fn itself(who: &Who) -> Result<(&Id, &Id), Problem> {

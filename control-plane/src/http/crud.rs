@@ -14,7 +14,6 @@ use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
-use serde_json::{Value, json};
 
 use super::refuse::{Body, Refusal};
 use super::{Asker, watch};
@@ -91,19 +90,6 @@ fn judged<K: Rules>(
     object: Option<&Project>,
 ) -> Result<(), Problem> {
     access::check::<K>(&asker.who, verb, place.project.as_ref().or(object))
-}
-
-/// Who asks.
-pub async fn whoami(asker: Asker) -> Result<Json<Value>, Refusal> {
-    match asker.who {
-        Who::Nobody => Err(access::unknown().into()),
-        Who::User { id, name, admin } => Ok(Json(
-            json!({"kind": "user", "id": id, "name": name, "admin": admin}),
-        )),
-        Who::Host { id, name, project } => Ok(Json(
-            json!({"kind": "host", "id": id, "name": name, "project": project}),
-        )),
-    }
 }
 
 /// `GET …/<kinds>`

@@ -1,31 +1,27 @@
 //! The HTTPS API: paths, who asks, and how refusals look. What the answers say is decided elsewhere.
 
 mod crud;
+mod general;
 pub mod lines;
+mod paths;
 pub mod refuse;
 pub mod tls;
 mod watch;
 
 use std::sync::Arc;
 
-use api::access::{ApiKeyKind, CaAnswer, TokenKind, UserKind};
-use api::container::ContainerKind;
-use api::event::EventKind;
-use api::host::HostKind;
-use api::network::NetworkKind;
-use api::project::ProjectKind;
-use axum::extract::{DefaultBodyLimit, FromRequestParts, State};
+use api::access::{ApiKeyKind, UserKind};
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, FromRequestParts};
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
-use axum::routing::{get, post};
-use axum::{Json, Router};
 
 use crate::access::{self, Who};
 use crate::agents;
 use crate::objects;
-use crate::rules::Rules;
 use crate::secret::Key;
 use crate::server::Server;
+pub use paths::Paths;
 use refuse::Refusal;
 use tls::Peer;
 
@@ -34,54 +30,12 @@ const LARGEST: usize = 8 << 20;
 
 /// All paths.
 pub fn router(server: Arc<Server>) -> Router {
-    let router = Router::new()
-        .route(
-            "/v1/ping",
-            get(|| async { Json(serde_json::json!({"name": "ros"})) }),
-        )
-        .route("/v1/ca", get(ca))
-        .route("/v1/whoami", get(crud::whoami))
-        .route("/v1/join", post(agents::http::join))
-        .route("/v1/agent/renew", post(agents::http::renew))
-        .route("/v1/agent/report", post(agents::http::report))
-        .route("/v1/agent/stream", get(agents::http::stream));
-    let router = paths::<UserKind>(router);
-    let router = paths::<ApiKeyKind>(router);
-    let router = paths::<ProjectKind>(router);
-    let router = paths::<HostKind>(router);
-    let router = paths::<ContainerKind>(router);
-    let router = paths::<NetworkKind>(router);
-    let router = paths::<TokenKind>(router);
-    let router = paths::<EventKind>(router);
-    router
+    Paths::all()
+        .router
         .fallback(refuse::no_such_path)
+        .method_not_allowed_fallback(refuse::no_such_method)
         .layer(DefaultBodyLimit::max(LARGEST))
         .with_state(server)
-}
-
-/// The CA's certificate, for whoever knows its hash: nothing secret.
-async fn ca(State(server): State<Arc<Server>>) -> Json<CaAnswer> {
-    Json(CaAnswer {
-        certificate: server.authority.certificate().to_owned(),
-    })
-}
-
-/// The paths of one kind.
-fn paths<K: Rules>(router: Router<Arc<Server>>) -> Router<Arc<Server>> {
-    let folder = if K::IN_PROJECT {
-        format!("/v1/projects/{{project}}/{}", K::PLURAL)
-    } else {
-        format!("/v1/{}", K::PLURAL)
-    };
-    let object = format!("{folder}/{{id}}");
-    router
-        .route(&folder, get(crud::list::<K>).post(crud::create::<K>))
-        .route(
-            &object,
-            get(crud::get::<K>)
-                .put(crud::update::<K>)
-                .delete(crud::delete::<K>),
-        )
 }
 
 /// Who asks, and from where.

@@ -5,7 +5,7 @@ use axum::Json;
 use axum::extract::FromRequest;
 use axum::extract::rejection::JsonRejection;
 use axum::http::header::CONTENT_TYPE;
-use axum::http::{HeaderValue, StatusCode, Uri};
+use axum::http::{HeaderValue, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 
 /// A problem on its way to who asked.
@@ -35,6 +35,13 @@ pub async fn no_such_path(uri: Uri) -> Refusal {
     Problem::new(Reason::NotFound, format!("there is no path {path}"))
         .advise("all paths begin with /v1/")
         .into()
+}
+
+/// A path on which this cannot be done.
+pub async fn no_such_method(method: Method, uri: Uri) -> Refusal {
+    let path: String = uri.path().chars().take(80).collect();
+    let title = format!("{method} is not possible on {path}");
+    Problem::new(Reason::NotAllowed, title).into()
 }
 
 /// A body of JSON; what is wrong with it is a [`Refusal`].

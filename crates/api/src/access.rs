@@ -114,3 +114,34 @@ kind!(
     "t",
     true
 );
+
+/// Who asks, as the server sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum Whoami {
+    /// A user, by an API key.
+    User {
+        /// Its id.
+        id: Id,
+        /// Its name.
+        name: String,
+        /// May do everything everywhere.
+        admin: bool,
+    },
+    /// A host, by its certificate.
+    Host {
+        /// Its id.
+        id: Id,
+        /// Its name.
+        name: String,
+        /// Its project.
+        project: Id,
+    },
+}
+
+/// A server is there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Pong {
+    /// What it is: `ros`.
+    pub name: String,
+}

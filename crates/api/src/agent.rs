@@ -211,6 +211,13 @@ pub struct Report {
     pub gone: Vec<String>,
 }
 
+/// The answer to a [`Report`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Reported {
+    /// Revision of the store that holds it.
+    pub revision: u64,
+}
+
 /// A container as its host sees it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Seen {

@@ -8,7 +8,7 @@ use crate::id::Id;
 /// A page of objects.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct List<R> {
-    /// The objects, by name.
+    /// The objects, in the order of their ids.
     pub items: Vec<R>,
     /// Give it as `continue` for the next page; none: this was the last.
     #[serde(default, skip_serializing_if = "Option::is_none")]

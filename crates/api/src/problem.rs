@@ -19,6 +19,8 @@ pub enum Reason {
     Forbidden,
     /// There is no such object, or who asks may not know of it. 404
     NotFound,
+    /// This cannot be done on this path. 405
+    NotAllowed,
     /// The name is taken. 409
     Exists,
     /// It has changed since the given revision. 409
@@ -44,6 +46,7 @@ impl Reason {
             Self::Unauthenticated => 401,
             Self::Forbidden => 403,
             Self::NotFound => 404,
+            Self::NotAllowed => 405,
             Self::Exists | Self::Changed | Self::InUse => 409,
             Self::Gone => 410,
             Self::TooLarge => 413,
