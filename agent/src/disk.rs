@@ -65,6 +65,30 @@ pub fn write(path: &Path, value: &impl Serialize) -> Result<(), Error> {
     flush().map_err(failed)
 }
 
+/// Held by the one process that works with a folder.
+#[derive(Debug)]
+pub struct Lock(#[expect(dead_code, reason = "holds the lock until it is dropped")] File);
+
+/// Takes the folder for this process; `None`: another one has it.
+///
+/// # Errors
+/// When the folder cannot be written.
+pub fn lock(folder: &Path) -> Result<Option<Lock>, Error> {
+    let path = folder.join("lock");
+    let open = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(&path);
+    let file = open.map_err(|error| Error::Write(path.clone(), error))?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(Lock(file))),
+        Err(fs::TryLockError::WouldBlock) => Ok(None),
+        Err(fs::TryLockError::Error(error)) => Err(Error::Write(path, error)),
+    }
+}
+
 /// Removes a file; it need not be there.
 ///
 /// # Errors

@@ -2,13 +2,21 @@
 //! stays good while no server answers, and after a start without one.
 
 pub mod catalog;
+pub mod containers;
 pub mod disk;
 pub mod dns;
+pub mod facts;
 pub mod identity;
 pub mod join;
+pub mod leave;
 pub mod metadata;
 pub mod overlay;
+pub mod renew;
+pub mod report;
+pub mod run;
 pub mod session;
+pub mod status;
+pub mod view;
 
 pub use catalog::Catalog;
 pub use identity::Identity;

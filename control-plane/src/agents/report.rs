@@ -3,12 +3,11 @@
 use std::collections::BTreeSet;
 
 use api::agent::{Report, Seen};
-use api::container::ContainerKind;
+use api::container::{ContainerKind, id_of};
 use api::host::HostKind;
 use api::problem::Problem;
-use api::resource::{Kind, Meta, Resource};
+use api::resource::{Meta, Resource};
 use api::{Container, Host, Id};
-use sha2::{Digest, Sha256};
 
 use crate::objects::{self, now};
 use crate::server::Server;
@@ -57,16 +56,6 @@ pub async fn take(
         revision = done.map_err(|error| objects::refusal(&error))?;
     }
     Ok(revision)
-}
-
-/// The id of a host's container: always the same, so that a report may come twice.
-fn id_of(host: &Id, docker_id: &str) -> Id {
-    let digest = Sha256::digest(format!("{host}/{docker_id}"));
-    let bits = digest
-        .iter()
-        .take(8)
-        .fold(0, |bits, byte| (bits << 8) | u64::from(*byte));
-    Id::from_bits(ContainerKind::PREFIX, bits)
 }
 
 /// Writes a container unless it is known as it is.

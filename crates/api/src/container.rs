@@ -5,10 +5,21 @@ use std::net::Ipv4Addr;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
 
 use crate::id::Id;
-use crate::resource::kind;
+use crate::resource::{Kind, kind};
+
+/// Labels by which people say to the cluster what Docker has no word for.
+pub mod label {
+    /// `true`: the container is in the project's network, whatever `--network` says.
+    pub const NETWORK: &str = "io.rancher.container.network";
+    /// Addresses in the project's network, with commas between them: the first that is free is the container's.
+    pub const REQUESTED_IP: &str = "io.rancher.container.requested_ip";
+    /// `false`: the container's questions to other name servers are left alone.
+    pub const DNS: &str = "io.rancher.container.dns";
+}
 
 /// What is wished of a container: nothing yet.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -90,3 +101,14 @@ kind!(
     "c",
     true
 );
+
+/// The id of a host's container: always the same, so that it may be told of twice, and by whoever sees it.
+#[must_use]
+pub fn id_of(host: &Id, docker_id: &str) -> Id {
+    let digest = Sha256::digest(format!("{host}/{docker_id}"));
+    let bits = digest
+        .iter()
+        .take(8)
+        .fold(0, |bits, byte| (bits << 8) | u64::from(*byte));
+    Id::from_bits(ContainerKind::PREFIX, bits)
+}

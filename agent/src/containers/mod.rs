@@ -1,0 +1,243 @@
+//! The containers of this host: read from Docker by its events and by listings, and put into the project's network where their labels say so.
+//! Owns the endpoints that it makes; starts, stops and removes nothing.
+
+mod attach;
+mod observe;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use api::agent::Seen;
+use bollard::Docker;
+use bollard::models::{ContainerInspectResponse, EventMessage, EventMessageTypeEnum};
+use bollard::query_parameters::{
+    EventsOptions, InspectContainerOptions, ListContainersOptions,
+};
+use futures_util::StreamExt;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::overlay::{DockerNetwork, State};
+use attach::Wanted;
+use observe::Observed;
+
+/// How often everything is listed, whatever the events say.
+const PERIOD: Duration = Duration::from_secs(15);
+/// Pause before Docker is asked again after it has failed.
+const PAUSE: Duration = Duration::from_secs(1);
+/// Events that were sent while the listing was made are sent again by Docker, from this long before it.
+const OVERLAP: Duration = Duration::from_secs(1);
+
+/// The containers of this host, by Docker's id.
+pub type Local = BTreeMap<String, Seen>;
+
+/// Follows Docker and says what it sees, until `stop`. `None` is said as long as Docker was never listed.
+pub async fn run(
+    docker: Docker,
+    network: watch::Receiver<State>,
+    local: watch::Sender<Option<Arc<Local>>>,
+    stop: CancellationToken,
+) {
+    let mut watcher = Watcher {
+        docker,
+        network,
+        local,
+        known: BTreeMap::new(),
+        problems: BTreeMap::new(),
+    };
+    let follow = async {
+        loop {
+            if let Err(error) = watcher.follow().await {
+                eprintln!("agent: Docker: {error}");
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    };
+    stop.run_until_cancelled(follow).await;
+}
+
+struct Watcher {
+    docker: Docker,
+    network: watch::Receiver<State>,
+    local: watch::Sender<Option<Arc<Local>>>,
+    known: BTreeMap<String, Observed>,
+    problems: BTreeMap<String, String>,
+}
+
+/// How closely a listing looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Look {
+    /// At what has changed.
+    Changes,
+    /// At each container.
+    Everything,
+}
+
+impl Watcher {
+    /// Lists, then follows the events until Docker breaks the stream.
+    async fn follow(&mut self) -> Result<(), bollard::errors::Error> {
+        let since = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default()
+            .saturating_sub(OVERLAP);
+        self.list(Look::Everything).await?;
+        let options = EventsOptions {
+            since: Some(since.as_secs().to_string()),
+            filters: Some(HashMap::from([(
+                "type".to_owned(),
+                vec!["container".to_owned(), "network".to_owned()],
+            )])),
+            ..EventsOptions::default()
+        };
+        let docker = self.docker.clone();
+        let mut events = std::pin::pin!(docker.events(Some(options)));
+        let mut tick = tokio::time::interval(PERIOD);
+        tick.reset();
+        loop {
+            tokio::select! {
+                event = events.next() => match event {
+                    Some(event) => self.take(event?).await?,
+                    None => return Ok(()),
+                },
+                changed = self.network.changed() => match changed {
+                    Ok(()) => self.list(Look::Everything).await?,
+                    Err(_) => return Ok(()),
+                },
+                _ = tick.tick() => self.list(Look::Changes).await?,
+            }
+        }
+    }
+
+    fn docker_network(&self) -> Option<DockerNetwork> {
+        self.network.borrow().network.clone()
+    }
+
+    async fn list(&mut self, look: Look) -> Result<(), bollard::errors::Error> {
+        let network = self.docker_network();
+        let options = ListContainersOptions {
+            all: true,
+            ..ListContainersOptions::default()
+        };
+        let listed = self.docker.list_containers(Some(options)).await?;
+        let ids: Vec<&String> = listed.iter().filter_map(|one| one.id.as_ref()).collect();
+        self.known.retain(|id, _| ids.contains(&id));
+        self.problems.retain(|id, _| ids.contains(&id));
+        for summary in &listed {
+            let Some(id) = &summary.id else { continue };
+            let known = self.known.get(id);
+            if look == Look::Everything || observe::is_news(summary, known, network.as_ref()) {
+                self.inspect(id).await?;
+            }
+        }
+        self.publish();
+        Ok(())
+    }
+
+    async fn take(&mut self, event: EventMessage) -> Result<(), bollard::errors::Error> {
+        let actor = event.actor.unwrap_or_default();
+        let attributes = actor.attributes.unwrap_or_default();
+        let id = match event.typ {
+            Some(EventMessageTypeEnum::NETWORK) => attributes.get("container").cloned(),
+            _ => actor.id,
+        };
+        let (Some(id), Some(action)) = (id, event.action) else {
+            return Ok(());
+        };
+        // What is run within it, and how its health is checked, changes nothing here.
+        if action.starts_with("exec_") || action.starts_with("health_status") {
+            return Ok(());
+        }
+        if action == "destroy" {
+            self.known.remove(&id);
+            self.problems.remove(&id);
+        } else {
+            self.inspect(&id).await?;
+        }
+        self.publish();
+        Ok(())
+    }
+
+    /// Looks at a container closely, and connects it when its labels say so.
+    async fn inspect(&mut self, id: &str) -> Result<(), bollard::errors::Error> {
+        let Some(mut inspected) = self.read(id).await? else {
+            self.known.remove(id);
+            return Ok(());
+        };
+        let network = self.docker_network();
+        if let Some(network) = &network {
+            let wanted = attach::wanted(&inspected, network);
+            if self.is_due(&inspected, &wanted) {
+                let done = attach::apply(&self.docker, network, &inspected, wanted).await;
+                match done {
+                    Ok(()) => drop(self.problems.remove(id)),
+                    Err(why) => drop(self.problems.insert(id.to_owned(), why)),
+                }
+                match self.read(id).await? {
+                    Some(again) => inspected = again,
+                    None => return Ok(()),
+                }
+            } else if wanted == Wanted::Nothing {
+                self.problems.remove(id);
+            }
+        }
+        match observe::observed(&inspected, network.as_ref()) {
+            Some(seen) => drop(self.known.insert(id.to_owned(), seen)),
+            None => drop(self.known.remove(id)),
+        }
+        Ok(())
+    }
+
+    /// Whether it is done now. A container that runs is not torn out of its network to get another address: that is done between two
+    /// runs. What was refused once is not tried at each look.
+    fn is_due(&self, inspected: &ContainerInspectResponse, wanted: &Wanted) -> bool {
+        let id = inspected.id.as_deref().unwrap_or_default();
+        let state = inspected.state.as_ref();
+        let runs = state.and_then(|state| state.running).unwrap_or_default();
+        let is_new = !self.problems.contains_key(id);
+        match wanted {
+            Wanted::Nothing => false,
+            Wanted::Connect(_) => true,
+            Wanted::Move(_) => !runs && is_new,
+            Wanted::Refused(_) => is_new,
+        }
+    }
+
+    async fn read(
+        &self,
+        id: &str,
+    ) -> Result<Option<ContainerInspectResponse>, bollard::errors::Error> {
+        let read = self
+            .docker
+            .inspect_container(id, None::<InspectContainerOptions>)
+            .await;
+        match read {
+            Ok(inspected) => Ok(Some(inspected)),
+            Err(bollard::errors::Error::DockerResponseServerError {
+                status_code: 404, ..
+            }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Says what is known, with addresses of shared networks, when it differs from what was said.
+    fn publish(&self) {
+        let seen = self.known.iter().map(|(id, one)| {
+            let mut seen = one.seen.clone();
+            if let Some(owner) = one.shares.as_ref().and_then(|owner| self.known.get(owner)) {
+                seen.status.address = owner.seen.status.address;
+                seen.status.mac.clone_from(&owner.seen.status.mac);
+            }
+            seen.status.problems.extend(self.problems.get(id).cloned());
+            (id.clone(), seen)
+        });
+        let fresh: Local = seen.collect();
+        self.local.send_if_modified(|local| {
+            if local.as_deref() == Some(&fresh) {
+                return false;
+            }
+            *local = Some(Arc::new(fresh));
+            true
+        });
+    }
+}

@@ -1,0 +1,62 @@
+//! How a host leaves: its network, its keys and its identity go; its containers stay.
+
+use std::path::Path;
+
+use bollard::Docker;
+
+use crate::catalog::Catalog;
+use crate::identity::Identity;
+use crate::overlay;
+
+/// Takes everything down that the agent has made on this host. Gives what could not be done; it may be run again.
+pub async fn take_down(folder: &Path, docker: Option<&Docker>) -> Vec<String> {
+    let mut problems = Vec::new();
+    match docker {
+        Some(docker) => {
+            if let Err(error) = overlay::take_down(docker, folder).await {
+                problems.push(error.to_string());
+            }
+        }
+        None => problems.push("Docker does not answer: its network of the cluster stays".into()),
+    }
+    for done in [Catalog::forget(folder), Identity::forget(folder)] {
+        if let Err(error) = done {
+            problems.push(error.to_string());
+        }
+    }
+    problems
+}
+
+/// Tells the cluster that this host leaves it.
+///
+/// # Errors
+/// When no server has taken it: the host stays in the cluster's list.
+pub async fn say(folder: &Path) -> Result<(), Error> {
+    let identity = Identity::load(folder)?.ok_or(Error::NotJoined)?;
+    let mut last = None;
+    for server in &identity.servers {
+        let left: Result<serde::de::IgnoredAny, _> = match identity.client(server) {
+            Ok(client) => client.post("/v1/agent/leave", &()).await,
+            Err(error) => Err(error),
+        };
+        match left {
+            Ok(_) => return Ok(()),
+            Err(error) => last = Some(error),
+        }
+    }
+    Err(last.map_or(Error::NotJoined, Error::Server))
+}
+
+/// Why the cluster does not know that the host leaves.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It is in none.
+    #[error("this host is in no cluster")]
+    NotJoined,
+    /// Its identity cannot be read.
+    #[error(transparent)]
+    Disk(#[from] crate::disk::Error),
+    /// No server has taken it.
+    #[error(transparent)]
+    Server(#[from] client::Error),
+}
