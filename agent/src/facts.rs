@@ -37,7 +37,9 @@ pub async fn gather(docker: &bollard::Docker) -> HostFacts {
 
 /// `PRETTY_NAME` of os-release(5).
 fn pretty_name(text: &str) -> String {
-    let line = text.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="));
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("PRETTY_NAME="));
     let quoted = line.unwrap_or_default().trim();
     quoted.trim_matches(['"', '\'']).to_owned()
 }

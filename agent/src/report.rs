@@ -168,7 +168,10 @@ mod tests {
         let report = difference(&before, &after).unwrap();
         assert!(!report.whole);
         assert_eq!(report.containers[0].name, "b");
-        assert_eq!((report.containers.len(), report.gone), (1, vec!["c".to_owned()]));
+        assert_eq!(
+            (report.containers.len(), report.gone),
+            (1, vec!["c".to_owned()])
+        );
         assert_eq!(difference(&after, &after), None);
         // Told to nobody: all of it, also when it is nothing.
         let nothing = difference(&Told::default(), &told(local(&[]))).unwrap();

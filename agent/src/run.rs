@@ -62,7 +62,9 @@ pub enum Ended {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// It has not joined.
-    #[error("this host is in no cluster; `ros agent join https://SERVER:6440 TOKEN` takes it into one")]
+    #[error(
+        "this host is in no cluster; `ros agent join https://SERVER:6440 TOKEN` takes it into one"
+    )]
     NotJoined,
     /// Its files cannot be used.
     #[error(transparent)]
@@ -163,7 +165,9 @@ fn spawn(
     task: impl Future<Output = ()> + Send + 'static,
 ) {
     let stop = stop.clone();
-    tasks.spawn(async move { drop(stop.run_until_cancelled(task).await) });
+    tasks.spawn(async move {
+        stop.run_until_cancelled(task).await;
+    });
 }
 
 /// What the parts tell each other.
@@ -181,7 +185,10 @@ async fn follow_docker(
     session: Arc<Session>,
     (parts, stop): (Parts, CancellationToken),
 ) {
-    let Some(docker) = stop.run_until_cancelled(wait_for_docker(&options.docker)).await else {
+    let Some(docker) = stop
+        .run_until_cancelled(wait_for_docker(&options.docker))
+        .await
+    else {
         return;
     };
     let wake = Arc::new(Notify::new());

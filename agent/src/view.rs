@@ -50,7 +50,9 @@ fn merge(host: &Id, told: &Arc<Catalog>, seen: &Local) -> Arc<Catalog> {
         return Arc::clone(told);
     }
     let mut merged = (**told).clone();
-    merged.containers.retain(|_, container| container.host != *host);
+    merged
+        .containers
+        .retain(|_, container| container.host != *host);
     for one in seen.values() {
         let fact = fact(host, one);
         merged.containers.insert(fact.id.clone(), fact);

@@ -80,7 +80,10 @@ fn refused(network: &DockerNetwork, mode: &str) -> Wanted {
 }
 
 fn addresses(asked: &str) -> Result<Vec<Ipv4Addr>, String> {
-    let parts = asked.split(',').map(str::trim).filter(|part| !part.is_empty());
+    let parts = asked
+        .split(',')
+        .map(str::trim)
+        .filter(|part| !part.is_empty());
     parts
         .map(|part| {
             let bare = part.split('/').next().unwrap_or(part);
@@ -155,7 +158,10 @@ async fn connect(
             (Ok(()), _) => break,
             (Err(error), Some(address)) => refusals.push(format!("{address}: {error}")),
             (Err(error), None) => {
-                return Err(format!("cannot connect it to network {}: {error}", network.name));
+                return Err(format!(
+                    "cannot connect it to network {}: {error}",
+                    network.name
+                ));
             }
         }
     }
@@ -197,14 +203,30 @@ mod tests {
     fn labels_attach() {
         let at = |last| Ipv4Addr::new(10, 42, 1, last);
         assert_eq!(want(json!({}), "default", None), Wanted::Nothing);
-        assert_eq!(want(json!({NET: "false"}), "default", None), Wanted::Nothing);
-        assert_eq!(want(json!({NET: "True"}), "default", None), Wanted::Connect(vec![]));
         assert_eq!(
-            want(json!({NET: "true", IP: "10.42.1.7, 10.42.1.8/16"}), "bridge", None),
+            want(json!({NET: "false"}), "default", None),
+            Wanted::Nothing
+        );
+        assert_eq!(
+            want(json!({NET: "True"}), "default", None),
+            Wanted::Connect(vec![])
+        );
+        assert_eq!(
+            want(
+                json!({NET: "true", IP: "10.42.1.7, 10.42.1.8/16"}),
+                "bridge",
+                None
+            ),
             Wanted::Connect(vec![at(7), at(8)])
         );
-        assert_eq!(want(json!({NET: "true"}), "bridge", Some("10.42.1.2")), Wanted::Nothing);
-        assert_eq!(want(json!({IP: "10.42.1.7"}), "ros", Some("10.42.1.7")), Wanted::Nothing);
+        assert_eq!(
+            want(json!({NET: "true"}), "bridge", Some("10.42.1.2")),
+            Wanted::Nothing
+        );
+        assert_eq!(
+            want(json!({IP: "10.42.1.7"}), "ros", Some("10.42.1.7")),
+            Wanted::Nothing
+        );
         assert_eq!(
             want(json!({IP: "10.42.1.7"}), "ros", Some("10.42.1.2")),
             Wanted::Move(vec![at(7)])
@@ -216,7 +238,11 @@ mod tests {
         for (labels, mode, said) in [
             (json!({NET: "true"}), "host", "--network host"),
             (json!({NET: "true"}), "container:x", "--network container:x"),
-            (json!({NET: "true", IP: "10.42.1"}), "bridge", "`10.42.1` is not an IPv4 address"),
+            (
+                json!({NET: "true", IP: "10.42.1"}),
+                "bridge",
+                "`10.42.1` is not an IPv4 address",
+            ),
         ] {
             let Wanted::Refused(why) = want(labels, mode, None) else {
                 panic!("not refused");

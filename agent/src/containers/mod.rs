@@ -11,9 +11,7 @@ use std::time::{Duration, SystemTime};
 use api::agent::Seen;
 use bollard::Docker;
 use bollard::models::{ContainerInspectResponse, EventMessage, EventMessageTypeEnum};
-use bollard::query_parameters::{
-    EventsOptions, InspectContainerOptions, ListContainersOptions,
-};
+use bollard::query_parameters::{EventsOptions, InspectContainerOptions, ListContainersOptions};
 use futures_util::StreamExt;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;

@@ -44,10 +44,7 @@ pub fn observed(
             .and_then(|endpoint| endpoint.mac_address.clone())
             .unwrap_or_default(),
         hostname: config.hostname.unwrap_or_default(),
-        labels: config
-            .labels
-            .map(BTreeMap::from_iter)
-            .unwrap_or_default(),
+        labels: config.labels.map(BTreeMap::from_iter).unwrap_or_default(),
         ports: inspected
             .network_settings
             .as_ref()
@@ -136,7 +133,11 @@ pub fn endpoint<'n>(
         .values()
         .find(|endpoint| endpoint.network_id.as_deref() == Some(&network.id))
         // Before its first start a container knows networks by name only.
-        .or_else(|| networks.get(&network.name).filter(|one| one.network_id.as_deref().is_none_or(str::is_empty)))
+        .or_else(|| {
+            networks
+                .get(&network.name)
+                .filter(|one| one.network_id.as_deref().is_none_or(str::is_empty))
+        })
 }
 
 fn address(endpoint: &EndpointSettings) -> Option<Ipv4Addr> {
@@ -149,7 +150,10 @@ fn ports(settings: &NetworkSettings) -> Vec<Port> {
     for (inside, bindings) in settings.ports.iter().flatten() {
         let (private, protocol) = inside.split_once('/').unwrap_or((inside, "tcp"));
         for binding in bindings.iter().flatten() {
-            let public = binding.host_port.as_ref().and_then(|port| port.parse().ok());
+            let public = binding
+                .host_port
+                .as_ref()
+                .and_then(|port| port.parse().ok());
             let (Some(public), Ok(private)) = (public, private.parse()) else {
                 continue;
             };
@@ -166,8 +170,12 @@ fn ports(settings: &NetworkSettings) -> Vec<Port> {
         }
     }
     all.sort_by(|a, b| {
-        (a.private, &a.protocol, a.public, &a.host_ip)
-            .cmp(&(b.private, &b.protocol, b.public, &b.host_ip))
+        (a.private, &a.protocol, a.public, &a.host_ip).cmp(&(
+            b.private,
+            &b.protocol,
+            b.public,
+            &b.host_ip,
+        ))
     });
     all.dedup();
     all
@@ -224,7 +232,10 @@ mod tests {
         assert_eq!(one.seen.name, "web");
         assert_eq!(status.address, Some(Ipv4Addr::new(10, 42, 1, 5)));
         assert_eq!(status.ports.len(), 1);
-        assert_eq!((status.ports[0].public, status.ports[0].private), (8080, 80));
+        assert_eq!(
+            (status.ports[0].public, status.ports[0].private),
+            (8080, 80)
+        );
         assert_eq!(status.labels["a"], "b");
         assert!(status.started.is_some());
         // A network of that name that is not ours.
@@ -236,9 +247,13 @@ mod tests {
     fn what_was_only_made_is_not() {
         let made = inspected(json!({"State": {"Status": "created"}}));
         assert_eq!(observed(&made, None), None);
-        let ended = inspected(json!({"State": {"Status": "exited", "StartedAt": "0001-01-01T00:00:00Z"}}));
+        let ended =
+            inspected(json!({"State": {"Status": "exited", "StartedAt": "0001-01-01T00:00:00Z"}}));
         let ended = observed(&ended, None).unwrap().seen.status;
-        assert_eq!((ended.state, ended.started), (ContainerState::Stopped, None));
+        assert_eq!(
+            (ended.state, ended.started),
+            (ContainerState::Stopped, None)
+        );
     }
 
     #[test]

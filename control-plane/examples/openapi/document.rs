@@ -182,6 +182,10 @@ impl Document {
         answer(&mut report, "200", "It is kept.", &answered);
         self.of_host("/v1/agent/report", "post", report);
 
+        let mut leave = operation("leave", "agents", "The host leaves the cluster.");
+        answer(&mut leave, "200", "It is out.", &json!({"type": "object"}));
+        self.of_host("/v1/agent/leave", "post", leave);
+
         self.stream();
     }
 

@@ -60,7 +60,11 @@ pub async fn report(
     Ok(Json(Reported { revision }))
 }
 
-fn itself(who: &Who) -> Result<(&Id, &Id), Problem> {
+/// The host that speaks: its project and its id.
+///
+/// # Errors
+/// When it is not a host.
+pub fn itself(who: &Who) -> Result<(&Id, &Id), Problem> {
     match who {
         Who::Host { id, project, .. } => Ok((project, id)),
         _ => Err(Problem::new(

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use api::event::EventSpec;
+use api::host::HostKind;
 use api::list::List;
 use api::problem::{Problem, Reason};
 use api::project::ProjectKind;
@@ -247,12 +248,37 @@ pub async fn delete<K: Rules>(
     let place = Place::of(&server, &parameters)?;
     let object = place.find::<K>(&server, &asker)?;
     judged::<K>(&asker, Verb::Delete, &place, K::as_project(&object))?;
-    let mut beside = K::remove(&context(&server, &asker), &object)?;
-    let event = event::<K>("delete", &asker, &object.meta.id, &object.meta.name);
-    beside.writes.push(events::write(place.id(), event));
-    let revision = server.objects.delete::<K>(&object, beside).await?;
-    server.mirror.reach(revision).await;
+    remove::<K>(&server, &asker, &object, "delete").await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// `POST /v1/agent/leave`: a host takes itself out of the cluster.
+pub async fn leave(
+    State(server): State<Arc<Server>>,
+    asker: Asker,
+) -> Result<Json<serde_json::Value>, Refusal> {
+    let (project, id) = crate::agents::http::itself(&asker.who)?;
+    let host = objects::find::<HostKind>(&server.mirror, Some(project), id)
+        .ok_or_else(|| objects::missing::<HostKind>(id.as_str()))?;
+    remove::<HostKind>(&server, &asker, &host, "leave").await?;
+    Ok(Json(serde_json::json!({})))
+}
+
+/// Removes an object, with an event that says how.
+async fn remove<K: Rules>(
+    server: &Server,
+    asker: &Asker,
+    object: &Of<K>,
+    verb: &str,
+) -> Result<(), Problem> {
+    let mut beside = K::remove(&context(server, asker), object)?;
+    let event = event::<K>(verb, asker, &object.meta.id, &object.meta.name);
+    beside
+        .writes
+        .push(events::write(object.meta.project.as_ref(), event));
+    let revision = server.objects.delete::<K>(object, beside).await?;
+    server.mirror.reach(revision).await;
+    Ok(())
 }
 
 fn context<'a>(server: &'a Server, asker: &'a Asker) -> Context<'a> {

@@ -38,6 +38,7 @@ impl Paths {
             .post("/v1/join", agents::http::join)
             .post("/v1/agent/renew", agents::http::renew)
             .post("/v1/agent/report", agents::http::report)
+            .post("/v1/agent/leave", crud::leave)
             .get("/v1/agent/stream", agents::http::stream)
             .kind::<UserKind>()
             .kind::<ApiKeyKind>()
