@@ -14,7 +14,7 @@ IMAGE := $(CARGO) run --quiet --package image-build --
 
 .PHONY: help
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: setup
 setup: ## Install the Debian packages that the other targets need
@@ -60,11 +60,15 @@ check: setup ## Formatting and lints
 
 .PHONY: unit
 unit: setup-tests ## Tests that need no built image
-	$(CARGO) test --workspace --locked --exclude qemu-tests
-	$(CARGO) test --package qemu-tests --locked --lib
+	$(CARGO) test --workspace --locked --exclude qemu-tests --exclude cluster-tests
+	$(CARGO) test --package qemu-tests --package cluster-tests --locked --lib
+
+.PHONY: test-cluster
+test-cluster: setup-tests ## Clusters of hosts that are namespaces of this machine, each with a Docker of its own (needs root)
+	$(CARGO) test --package cluster-tests --locked --test '*' -- --test-threads=1
 
 .PHONY: test
-test: setup-tests check unit image ## All tests: formatting, lints, unit, root and QEMU
+test: setup-tests check unit test-cluster image ## All tests: formatting, lints, unit, root, clusters and QEMU
 	$(CARGO) test --package qemu-tests --locked --release -- --test-threads=1
 
 .PHONY: openapi

@@ -3,7 +3,7 @@
 
 use sha2::{Digest, Sha256};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::error::{HarnessError, Result};
 
@@ -19,21 +19,30 @@ pub fn image(name: &str, program: &[u8], extra: &str) -> Result<Vec<u8>> {
         (&PROGRAM[1..], program, 0o755),
         ("marker", extra.as_bytes(), 0o644),
     ])?;
+    // A program that runs as PID 1 without handlers ignores SIGTERM: stop it at once.
+    let settings = json!({"Entrypoint": [PROGRAM], "Env": ["PATH=/"], "StopSignal": "SIGKILL"});
+    archive(name, &layer, &settings)
+}
+
+/// Makes an archive with the image `name` (with tag) of one `layer`, a tar; `settings` is what its containers start with, the `config`
+/// of the specification.
+///
+/// # Errors
+/// As [`image`].
+pub fn archive(name: &str, layer: &[u8], settings: &Value) -> Result<Vec<u8>> {
     let config = json!({
-        "architecture": "amd64", "os": "linux", "created": "2025-01-01T00:00:00Z",
-        // A program that runs as PID 1 without handlers ignores SIGTERM: stop it at once.
-        "config": {"Entrypoint": [PROGRAM], "Env": ["PATH=/"], "StopSignal": "SIGKILL"},
-        "rootfs": {"type": "layers", "diff_ids": [format!("sha256:{}", hex(&layer))]},
-        "history": [{"created": "2025-01-01T00:00:00Z", "created_by": "qemu-tests"}],
+        "architecture": "amd64", "os": "linux", "created": "2025-01-01T00:00:00Z", "config": settings,
+        "rootfs": {"type": "layers", "diff_ids": [format!("sha256:{}", hex(layer))]},
+        "history": [{"created": "2025-01-01T00:00:00Z", "created_by": "tests"}],
     })
     .to_string();
     let config_name = format!("{}.json", hex(config.as_bytes()));
-    let layer_name = format!("{}/layer.tar", hex(&layer));
+    let layer_name = format!("{}/layer.tar", hex(layer));
     let manifest =
         json!([{"Config": config_name, "RepoTags": [name], "Layers": [layer_name]}]).to_string();
     tar_of(&[
         (&config_name, config.as_bytes(), 0o644),
-        (&layer_name, &layer, 0o644),
+        (&layer_name, layer, 0o644),
         ("manifest.json", manifest.as_bytes(), 0o644),
     ])
 }

@@ -5,6 +5,7 @@ pub mod artefacts;
 pub mod bench;
 pub mod config_drive;
 pub mod console;
+pub mod debian;
 pub mod disk;
 pub mod docker_archive;
 pub mod error;

@@ -9,16 +9,32 @@ use qemu_tests::error::HarnessError;
 use qemu_tests::judge::ensure;
 
 /// (crate folder, crates of ours that it may use). Everything else of ours is forbidden to it.
-const MAY_USE: [(&str, &[&str]); 7] = [
+const MAY_USE: [(&str, &[&str]); 12] = [
     ("crates/kernel", &[]),
     ("crates/os-config", &["kernel"]),
     ("init", &["kernel", "os-config"]),
     ("system-services", &["kernel", "os-config"]),
-    ("ros", &["kernel", "os-config", "system-services"]),
+    (
+        "ros",
+        &[
+            "agent",
+            "api",
+            "client",
+            "control-plane",
+            "kernel",
+            "os-config",
+            "system-services",
+        ],
+    ),
     ("image-build", &["kernel", "os-config"]),
     ("qemu-tests", &["os-config"]),
+    ("cluster-tests", &["api", "client", "qemu-tests"]),
+    ("crates/api", &[]),
+    ("crates/client", &["api"]),
+    ("agent", &["api", "client", "control-plane"]),
+    ("control-plane", &["api", "client"]),
 ];
-const OURS: [&str; 7] = [
+const OURS: [&str; 12] = [
     "kernel",
     "os-config",
     "init",
@@ -26,6 +42,11 @@ const OURS: [&str; 7] = [
     "ros",
     "image-build",
     "qemu-tests",
+    "cluster-tests",
+    "api",
+    "client",
+    "agent",
+    "control-plane",
 ];
 
 fn read(file: &Path) -> Result<String> {

@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 
 use crate::artefacts::cache_folder;
 use crate::bench::measure::Milestone;
+use crate::debian;
 use crate::disk::Disk;
 use crate::error::{HarnessError, Result};
 use crate::ssh::SshKey;
@@ -25,7 +26,6 @@ const SUITE: &str = "trixie";
 /// What is installed beside mmdebstrap's `minbase`; recommended packages are not.
 const PACKAGES: &str =
     "systemd-sysv,udev,dbus,linux-image-cloud-amd64,docker.io,docker-cli,openssh-server";
-const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 /// Counts changes of the recipe below that the other inputs do not show.
 const RECIPE: u32 = 1;
 
@@ -49,7 +49,7 @@ impl Peer {
     /// # Errors
     /// When a tool is missing or fails.
     pub fn prepare(prober: &Path) -> Result<Self> {
-        let sources = debian_sources()?;
+        let sources = debian::sources(SUITE)?;
         let root = cache_folder().join("peer");
         std::fs::create_dir_all(&root).map_err(HarnessError::file("make cache folder", &root))?;
         let key = SshKey::kept_at(&root.join("id_ed25519"))?;
@@ -85,50 +85,6 @@ impl Peer {
 const PROBE_UNIT: &str = "[Unit]\nDescription=Bench prober\nDefaultDependencies=no\n\
     [Service]\nExecStart=/opt/bench/guest probe rancher\n[Install]\nWantedBy=multi-user.target\n";
 const NETWORK: &str = "[Match]\nType=ether\n[Network]\nDHCP=yes\n";
-
-/// The deb lines of Debian's own mirror and suites that this machine uses, with the suite replaced.
-fn debian_sources() -> Result<Vec<String>> {
-    let release = std::fs::read_to_string("/etc/os-release")
-        .map_err(HarnessError::file("read release", "/etc/os-release"))?;
-    let codename = release
-        .lines()
-        .find_map(|line| line.strip_prefix("VERSION_CODENAME="));
-    let codename = codename.unwrap_or("bookworm");
-    let targets = Tool::new("apt-get")
-        .args([
-            "indextargets",
-            "--format",
-            "$(REPO_URI) $(RELEASE) $(COMPONENT)",
-        ])
-        .arg("Created-By: Packages")
-        .run()?;
-    let mut lines = lines_for_suite(&targets, codename);
-    lines.dedup();
-    if lines.is_empty() {
-        return Err(HarnessError::Missing {
-            what: "Debian's mirror in the apt sources of this machine".into(),
-            remedy: "run the bench on Debian".into(),
-        });
-    }
-    Ok(lines)
-}
-
-fn lines_for_suite(targets: &str, codename: &str) -> Vec<String> {
-    let mut lines = Vec::new();
-    for target in targets.lines() {
-        let words: Vec<&str> = target.split_whitespace().collect();
-        let [uri, release, "main"] = words.as_slice() else {
-            continue;
-        };
-        let Some(pocket @ ("" | "-updates" | "-security")) = release.strip_prefix(codename) else {
-            continue;
-        };
-        lines.push(format!(
-            "deb [signed-by={KEYRING}] {uri} {SUITE}{pocket} main"
-        ));
-    }
-    lines
-}
 
 /// Debian's root tree, kernel and initrd into `base`.
 fn bootstrap(base: &Path, sources: &[String]) -> Result<()> {
@@ -216,21 +172,4 @@ fn digest(texts: &[&str], bytes: &[u8]) -> String {
         .take(8)
         .map(|byte| format!("{byte:02x}"))
         .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_debian_suites_of_this_release_are_taken_over() {
-        let targets = "http://a/debian/ bookworm main\nhttp://a/debian/ bookworm-updates main\n\
-            http://a/debian/ bookworm contrib\nhttp://b/cloud sdk-bookworm main\nhttp://c/node nodistro main\n";
-        let expected = ["a/debian/ trixie main", "a/debian/ trixie-updates main"];
-        let lines = lines_for_suite(targets, "bookworm");
-        assert_eq!(lines.len(), 2, "{lines:?}");
-        for (line, end) in lines.iter().zip(expected) {
-            assert!(line.ends_with(end), "{line}");
-        }
-    }
 }

@@ -1,0 +1,12 @@
+//! Several hosts on one machine: network, mount and process namespaces with a Docker of their own, a network between them that loses packets
+//! when it is told to, and the real server and agents. Owns the harness; the scenarios are in `tests/`.
+
+pub mod image;
+pub mod net;
+pub mod node;
+pub mod program;
+pub mod root;
+pub mod space;
+pub mod stage;
+
+pub use qemu_tests::{HarnessError, Result};
