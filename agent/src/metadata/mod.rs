@@ -1,21 +1,16 @@
 //! What containers may ask about themselves and their project, over HTTP: versions, paths and formats of Rancher 1.x's metadata service.
+//!
+//! The catalog is arranged when somebody asks, once for each change of it; objects are made from its facts when a path leads to them. Nothing
+//! here is secret: whatever a project's container may know, all of them may.
 
-use std::sync::Arc;
+mod format;
+mod gate;
+mod index;
+mod node;
+mod objects;
+mod question;
+mod serve;
+mod shapes;
+mod views;
 
-use tokio::net::TcpListener;
-use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
-
-use crate::Catalog;
-use crate::identity::Own;
-
-/// Answers from `catalog` until `stop`.
-pub async fn serve(
-    listener: TcpListener,
-    own: Own,
-    catalog: watch::Receiver<Arc<Catalog>>,
-    stop: CancellationToken,
-) {
-    stop.cancelled().await;
-    drop((listener, own, catalog));
-}
+pub use serve::serve;
