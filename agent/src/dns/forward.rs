@@ -1,0 +1,198 @@
+//! What is not ours: asked of the host's resolvers, one after the other, each question once however many ask it at the same time.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+
+use super::cache::{Cache, Kept, Key};
+use super::message::Message;
+use super::query::Query;
+use super::resolvers::Resolvers;
+use super::stats::Stats;
+use super::upstream;
+use super::wire::Rcode;
+
+/// Queries that wait for other resolvers at the same time.
+const AT_ONCE: usize = 1024;
+/// For how long a silent resolver is asked last.
+const AVOIDED: Duration = Duration::from_secs(30);
+/// Questions to resolvers for one query: with their patience, most clients are still there when the last one answers.
+const TRIES: usize = 3;
+
+/// What came of a question; the time is when.
+type Answer = Option<(Arc<Message>, Instant)>;
+
+/// Asks other resolvers, and remembers what they said.
+#[derive(Debug)]
+pub struct Forwarder {
+    stats: Arc<Stats>,
+    cache: Mutex<Cache>,
+    resolvers: Mutex<Resolvers>,
+    silent: Mutex<HashMap<SocketAddr, Instant>>,
+    asked: Mutex<HashMap<Box<[u8]>, watch::Receiver<Answer>>>,
+    permits: Arc<Semaphore>,
+}
+
+/// A lock's content. Whoever held it cannot have left it half changed: nothing in between may fail.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Forwarder {
+    /// One that asks `resolvers`.
+    #[must_use]
+    pub fn new(resolvers: Resolvers, stats: Arc<Stats>) -> Self {
+        Self {
+            stats,
+            cache: Mutex::default(),
+            resolvers: Mutex::new(resolvers),
+            silent: Mutex::default(),
+            asked: Mutex::default(),
+            permits: Arc::new(Semaphore::new(AT_ONCE)),
+        }
+    }
+
+    /// Leave to ask. `None`: too many are waiting.
+    #[must_use]
+    pub fn permit(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.permits).try_acquire_owned().ok()
+    }
+
+    /// What was said before and still holds.
+    #[must_use]
+    pub fn remembered(&self, query: &Query<'_>, now: Instant) -> Option<Kept> {
+        let key = Key::new(query);
+        let kept = lock(&self.cache).get(key.as_bytes(), now);
+        kept.filter(|kept| kept.is_fresh(now))
+    }
+
+    /// What the resolvers say; what they said before when none of them answers now. `None`: nothing.
+    pub async fn ask(&self, query: &Query<'_>) -> Answer {
+        let key = Key::new(query);
+        let flight = Flight::join(self, &key);
+        match flight {
+            Flight::Other(mut other) => match other.wait_for(Option::is_some).await {
+                Ok(answer) => answer.clone(),
+                Err(_) => None,
+            },
+            Flight::Own(own) => {
+                let answer = self.ask_all(query, &key).await;
+                if answer.is_some() {
+                    own.said.send_replace(answer.clone());
+                }
+                answer
+            }
+        }
+    }
+
+    async fn ask_all(&self, query: &Query<'_>, key: &Key) -> Answer {
+        let servers = self.servers();
+        if servers.is_empty() {
+            let what = "the host's resolv.conf names no other resolver: only the project's own names can be answered";
+            self.stats.nobody_to_ask.tell(what);
+            return None;
+        }
+        self.stats.nobody_to_ask.over();
+        let mut failure = None;
+        let tries = if servers.len() == 1 { 2 } else { TRIES };
+        for server in servers.iter().cycle().take(tries) {
+            match upstream::ask(*server, query).await {
+                Ok(message) if has_failed(&message) => failure = Some(message),
+                Ok(message) => return Some(self.keep(*server, key, message)),
+                Err(upstream::Fault::Silent | upstream::Fault::Unreachable(_)) => {
+                    lock(&self.silent).insert(*server, Instant::now());
+                }
+            }
+        }
+        let stale = lock(&self.cache).get(key.as_bytes(), Instant::now());
+        if let Some(stale) = stale {
+            return Some((stale.message, stale.came));
+        }
+        if failure.is_none() {
+            let names: Vec<String> = servers.iter().map(ToString::to_string).collect();
+            let what = format!("none of the host's resolvers answers: {}", names.join(", "));
+            self.stats.nobody_answers.tell(what);
+        }
+        failure.map(|message| (Arc::new(message), Instant::now()))
+    }
+
+    fn keep(&self, server: SocketAddr, key: &Key, message: Message) -> (Arc<Message>, Instant) {
+        self.stats.nobody_answers.over();
+        lock(&self.silent).remove(&server);
+        let (message, now) = (Arc::new(message), Instant::now());
+        lock(&self.cache).keep(key, &message, now);
+        (message, now)
+    }
+
+    /// Whom to ask, those last that were silent a moment ago.
+    fn servers(&self) -> Vec<SocketAddr> {
+        let now = Instant::now();
+        let (mut servers, is_new) = {
+            let mut resolvers = lock(&self.resolvers);
+            let (servers, is_new) = resolvers.current(now);
+            (servers.to_vec(), is_new)
+        };
+        let mut silent = lock(&self.silent);
+        if is_new {
+            silent.clear();
+            lock(&self.cache).clear();
+        }
+        silent.retain(|_, since| now < *since + AVOIDED);
+        servers.sort_by_key(|server| silent.contains_key(server));
+        servers
+    }
+}
+
+/// Another resolver may do better.
+fn has_failed(message: &Message) -> bool {
+    let failures = [
+        Rcode::ServFail,
+        Rcode::Refused,
+        Rcode::NotImp,
+        Rcode::FormErr,
+    ];
+    failures
+        .iter()
+        .any(|rcode| *rcode as u16 == message.rcode())
+}
+
+/// A question that is being asked.
+enum Flight<'a> {
+    /// By somebody else.
+    Other(watch::Receiver<Answer>),
+    /// By ourselves.
+    Own(Own<'a>),
+}
+
+/// Ends the flight whatever becomes of its task: those who wait see the channel closed.
+struct Own<'a> {
+    forwarder: &'a Forwarder,
+    key: Box<[u8]>,
+    said: watch::Sender<Answer>,
+}
+
+impl<'a> Flight<'a> {
+    fn join(forwarder: &'a Forwarder, key: &Key) -> Self {
+        let mut asked = lock(&forwarder.asked);
+        if let Some(other) = asked.get(key.as_bytes()) {
+            return Self::Other(other.clone());
+        }
+        let (said, listen) = watch::channel(None);
+        let key: Box<[u8]> = key.as_bytes().into();
+        asked.insert(key.clone(), listen);
+        Self::Own(Own {
+            forwarder,
+            key,
+            said,
+        })
+    }
+}
+
+impl Drop for Own<'_> {
+    fn drop(&mut self) {
+        lock(&self.forwarder.asked).remove(&self.key);
+    }
+}
