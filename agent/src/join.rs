@@ -6,8 +6,7 @@ use std::path::Path;
 
 use api::agent::{JoinAnswer, JoinRequest};
 use api::host::HostFacts;
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use api::secret::{BadSecret, JoinToken};
 use client::{Client, Trust};
 
 use crate::disk;
@@ -33,8 +32,8 @@ pub enum Error {
     #[error("this host is in a cluster already, as {0}; `ros agent leave` takes it out")]
     Joined(String),
     /// Not of the form of a token.
-    #[error("this is not a join token: one begins with `rosjoin.`; was it cut off?")]
-    Token,
+    #[error(transparent)]
+    Token(#[from] BadSecret),
     /// There is no randomness.
     #[error("cannot make a key")]
     Key(#[from] rcgen::Error),
@@ -44,16 +43,6 @@ pub enum Error {
     /// The identity cannot be kept.
     #[error(transparent)]
     Disk(#[from] disk::Error),
-}
-
-/// SHA-256 of the CA's certificate, from a token: `rosjoin.<id>.<secret>.<hash>`.
-fn ca_hash(token: &str) -> Option<[u8; 32]> {
-    let mut parts = token.split('.');
-    (parts.next()? == "rosjoin").then_some(())?;
-    let hash = parts.nth(2)?;
-    let is_end = parts.next().is_none();
-    let hash = URL_SAFE_NO_PAD.decode(hash).ok()?.try_into().ok();
-    hash.filter(|_| is_end)
 }
 
 /// Joins the cluster of the server, and keeps the identity in `folder`.
@@ -70,7 +59,7 @@ pub async fn join(
         return Err(Error::Joined(known.name));
     }
     let token = token.trim();
-    let hash = ca_hash(token).ok_or(Error::Token)?;
+    let ca = token.parse::<JoinToken>()?.ca;
     let key = rcgen::KeyPair::generate()?;
     let csr = rcgen::CertificateParams::new(Vec::new())?.serialize_request(&key)?;
     let request = JoinRequest {
@@ -81,7 +70,7 @@ pub async fn join(
         csr: csr.pem()?,
         facts: wishes.facts,
     };
-    let stranger = Client::new(server, Trust::Hash(hash), client::Identity::None)?;
+    let stranger = Client::new(server, Trust::Hash(ca), client::Identity::None)?;
     let answer: JoinAnswer = stranger.post("/v1/join", &request).await?;
     let identity = Identity {
         host: answer.host,
@@ -95,28 +84,4 @@ pub async fn join(
     };
     identity.save(folder)?;
     Ok(identity)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::ca_hash;
-
-    #[test]
-    fn the_hash_is_the_last_part() {
-        let hash = "A".repeat(43);
-        assert_eq!(
-            ca_hash(&format!("rosjoin.t-aaaaaaaaaaaa.AAAA.{hash}")),
-            Some([0; 32])
-        );
-        for wrong in [
-            "",
-            "rosjoin",
-            "rosjoin.a.b",
-            "rosjoin.a.b.AA",
-            "roskey.a.b.AA",
-        ] {
-            assert_eq!(ca_hash(wrong), None, "{wrong}");
-        }
-        assert_eq!(ca_hash(&format!("rosjoin.t.A.{hash}.x")), None);
-    }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::problem::{Problem, Reason};
+use api::problem::{self, Problem, Reason};
 use client::Client;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -135,7 +135,7 @@ impl Session {
         match self.stream(server).await {
             Ok(end) => end,
             Err(client::Error::Refused(problem)) if is_removed(&problem) => End::Removed,
-            Err(error) => End::Broken(chain(&error)),
+            Err(error) => End::Broken(problem::chain(&error)),
         }
     }
 
@@ -193,14 +193,4 @@ impl Session {
 
 fn is_removed(problem: &Problem) -> bool {
     problem.reason == Reason::Unauthenticated
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(&format!(": {cause}"));
-        source = cause.source();
-    }
-    text
 }

@@ -16,7 +16,7 @@ use api::{Host, Id, Network, Project, User, name};
 use crate::access::Who;
 use crate::mirror::Mirror;
 use crate::objects::{self, Draft, Of, now};
-use crate::secret::{JoinToken, Key, Secret};
+use crate::secret::{self, JoinToken, Key};
 use crate::store::{Transaction, Write};
 
 /// Name of the network that every project begins with.
@@ -293,7 +293,7 @@ impl Rules for HostKind {
 
 impl Rules for TokenKind {
     fn make(context: &Context<'_>, id: &Id, draft: &mut Draft<Self>) -> Result<Beside, Problem> {
-        let (secret, now) = (Secret::fresh(), now());
+        let (secret, now) = (secret::fresh(), now());
         let expires = *draft.spec.expires.get_or_insert(now + TOKEN_LIFETIME);
         if expires <= now {
             let title = format!("{expires} is past");
@@ -303,7 +303,7 @@ impl Rules for TokenKind {
             let title = "a token that nobody may use is of no use";
             return Err(Problem::new(Reason::Invalid, title).at("spec.uses"));
         }
-        draft.status.secret_hash = secret.hash();
+        draft.status.secret_hash = secret::hash(&secret);
         let token = JoinToken {
             id: id.clone(),
             secret,
@@ -334,8 +334,8 @@ impl Rules for ApiKeyKind {
         if objects::find::<UserKind>(context.mirror, None, user).is_none() {
             return Err(objects::missing::<UserKind>(user.as_str()).at("spec.user"));
         }
-        let secret = Secret::fresh();
-        draft.status.secret_hash = secret.hash();
+        let secret = secret::fresh();
+        draft.status.secret_hash = secret::hash(&secret);
         let key = Key {
             id: id.clone(),
             secret,

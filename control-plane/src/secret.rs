@@ -1,152 +1,30 @@
-//! Secrets that people and hosts carry: API keys and join tokens. 128 random bits each, so that their SHA-256 alone may be kept:
-//! there is nothing to guess.
+//! How secrets are made and checked. Each has 128 random bits, so that their SHA-256 alone may be kept: there is nothing to guess.
 
-use std::fmt;
-use std::str::FromStr;
-
-use api::Id;
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+pub use api::secret::{BadSecret, JoinToken, Key, Secret};
 use sha2::{Digest, Sha256};
 
-/// First word of an API key.
-const KEY: &str = "roskey";
-/// First word of a join token.
-const TOKEN: &str = "rosjoin";
-
-/// 128 random bits, and never on a screen by accident.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret([u8; 16]);
-
-impl Secret {
-    /// A fresh one.
-    #[must_use]
-    pub fn fresh() -> Self {
-        Self(rand::random())
-    }
-
-    /// What is kept of it: SHA-256, hexadecimal.
-    #[must_use]
-    pub fn hash(&self) -> String {
-        hex(&Sha256::digest(self.0))
-    }
-
-    /// Whether this is the secret of which `hash` was kept. Takes as long for a near miss as for a far one.
-    #[must_use]
-    pub fn matches(&self, hash: &str) -> bool {
-        let own = self.hash();
-        let differing = own
-            .bytes()
-            .zip(hash.bytes())
-            .fold(0, |all, (one, other)| all | (one ^ other));
-        own.len() == hash.len() && differing == 0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(…)")
-    }
-}
-
-/// Lower-case hexadecimal digits.
+/// A fresh one.
 #[must_use]
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+pub fn fresh() -> Secret {
+    Secret::new(rand::random())
 }
 
-/// Not what it should be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum BadSecret {
-    /// Not of the form of an API key.
-    #[error("this is not an API key: one begins with `roskey.`")]
-    Key,
-    /// Not of the form of a join token.
-    #[error("this is not a join token: one begins with `rosjoin.`; was it cut off?")]
-    Token,
+/// What is kept of it: SHA-256, hexadecimal.
+#[must_use]
+pub fn hash(secret: &Secret) -> String {
+    let digest = Sha256::digest(secret.bits());
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// `roskey.<id>.<secret>`
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Key {
-    /// The key's id.
-    pub id: Id,
-    /// What proves it.
-    pub secret: Secret,
-}
-
-impl Key {
-    /// As its owner keeps it.
-    #[must_use]
-    pub fn reveal(&self) -> String {
-        format!(
-            "{KEY}.{}.{}",
-            self.id,
-            URL_SAFE_NO_PAD.encode(self.secret.0)
-        )
-    }
-}
-
-impl FromStr for Key {
-    type Err = BadSecret;
-
-    fn from_str(text: &str) -> Result<Self, BadSecret> {
-        let read = || {
-            let mut parts = text.trim().split('.');
-            let key = (parts.next()? == KEY).then_some(Self {
-                id: parts.next()?.parse().ok()?,
-                secret: decode(parts.next()?)?,
-            })?;
-            parts.next().is_none().then_some(key)
-        };
-        read().ok_or(BadSecret::Key)
-    }
-}
-
-/// `rosjoin.<id>.<secret>.<hash of the CA>`: with the hash the first contact is authenticated in both directions.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct JoinToken {
-    /// The token's id.
-    pub id: Id,
-    /// What proves it.
-    pub secret: Secret,
-    /// SHA-256 of the CA's certificate, DER.
-    pub ca: [u8; 32],
-}
-
-impl JoinToken {
-    /// As it is handed to a host.
-    #[must_use]
-    pub fn reveal(&self) -> String {
-        let secret = URL_SAFE_NO_PAD.encode(self.secret.0);
-        let ca = URL_SAFE_NO_PAD.encode(self.ca);
-        format!("{TOKEN}.{}.{secret}.{ca}", self.id)
-    }
-}
-
-impl FromStr for JoinToken {
-    type Err = BadSecret;
-
-    fn from_str(text: &str) -> Result<Self, BadSecret> {
-        let read = || {
-            let mut parts = text.trim().split('.');
-            let token = (parts.next()? == TOKEN).then_some(Self {
-                id: parts.next()?.parse().ok()?,
-                secret: decode(parts.next()?)?,
-                ca: bytes(parts.next()?)?,
-            })?;
-            parts.next().is_none().then_some(token)
-        };
-        read().ok_or(BadSecret::Token)
-    }
-}
-
-fn decode(text: &str) -> Option<Secret> {
-    bytes(text).map(Secret)
-}
-
-fn bytes<const N: usize>(text: &str) -> Option<[u8; N]> {
-    URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok()
+/// Whether this is the secret of which `kept` was kept. Takes as long for a near miss as for a far one.
+#[must_use]
+pub fn matches(secret: &Secret, kept: &str) -> bool {
+    let own = hash(secret);
+    let differing = own
+        .bytes()
+        .zip(kept.bytes())
+        .fold(0, |all, (one, other)| all | (one ^ other));
+    own.len() == kept.len() && differing == 0
 }
 
 #[cfg(test)]
@@ -154,39 +32,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn secrets_come_back_and_are_not_shown() {
-        let secret = Secret::fresh();
-        let key = Key {
-            id: Id::from_bits("k", 5),
-            secret: secret.clone(),
-        };
-        assert_eq!(key.reveal().parse(), Ok(key.clone()));
-        assert!(!format!("{key:?}").contains(&URL_SAFE_NO_PAD.encode(secret.0)));
-        let token = JoinToken {
-            id: Id::from_bits("t", 5),
-            secret: secret.clone(),
-            ca: [7; 32],
-        };
-        assert_eq!(token.reveal().parse(), Ok(token.clone()));
-        assert!(secret.matches(&secret.hash()));
-        assert!(!secret.matches(&Secret::fresh().hash()) && !secret.matches(""));
-    }
-
-    #[test]
-    fn what_is_cut_off_is_refused() {
-        let token = JoinToken {
-            id: Id::from_bits("t", 5),
-            secret: Secret::fresh(),
-            ca: [7; 32],
-        };
-        let text = token.reveal();
-        for end in 0..text.len() {
-            assert_eq!(text[..end].parse::<JoinToken>(), Err(BadSecret::Token));
-        }
-        assert_eq!(
-            format!("{text}.x").parse::<JoinToken>(),
-            Err(BadSecret::Token)
-        );
-        assert_eq!(text.parse::<Key>(), Err(BadSecret::Key));
+    fn a_secret_is_known_by_its_hash() {
+        let secret = fresh();
+        assert!(matches(&secret, &hash(&secret)));
+        assert!(!matches(&secret, &hash(&fresh())) && !matches(&secret, ""));
     }
 }

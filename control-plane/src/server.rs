@@ -22,7 +22,7 @@ use crate::mirror::Mirror;
 use crate::objects::{self, Draft, Objects, now};
 use crate::pki::{self, Authority, CaPem};
 use crate::rules::{TOKEN_LIFETIME, first_network};
-use crate::secret::{JoinToken, Key, Secret};
+use crate::secret::{self, JoinToken, Key};
 use crate::store::{self, Etcd, LeaseId, Sqlite, Store, Transaction, Write};
 use crate::{events, loops};
 
@@ -223,22 +223,22 @@ async fn first_objects(
     let user_id = fresh(UserKind::PREFIX);
     let key = Key {
         id: fresh(ApiKeyKind::PREFIX),
-        secret: Secret::fresh(),
+        secret: secret::fresh(),
     };
     let mut key_draft: Draft<ApiKeyKind> = Draft::named(None, ADMIN);
     key_draft.spec.user = Some(user_id.clone());
-    key_draft.status.secret_hash = key.secret.hash();
+    key_draft.status.secret_hash = secret::hash(&key.secret);
     let mut project: Draft<ProjectKind> = Draft::named(None, PROJECT);
     project.spec.members.insert(user_id.clone(), Role::Owner);
     let project_id = fresh(ProjectKind::PREFIX);
     let token = JoinToken {
         id: fresh(TokenKind::PREFIX),
-        secret: Secret::fresh(),
+        secret: secret::fresh(),
         ca,
     };
     let mut token_draft: Draft<TokenKind> = Draft::named(Some(project_id.clone()), TOKEN);
     token_draft.spec.expires = Some(now() + TOKEN_LIFETIME);
-    token_draft.status.secret_hash = token.secret.hash();
+    token_draft.status.secret_hash = secret::hash(&token.secret);
     let mut beside = Transaction::default();
     for part in [
         objects::prepare(key.id.clone(), key_draft)?.1,

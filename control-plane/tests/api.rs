@@ -311,7 +311,7 @@ async fn tokens_open_the_door_as_far_as_they_say() {
     // The right hash with a wrong secret.
     let token = cluster.token(json!({})).await;
     let mut forged: JoinToken = token.parse().unwrap();
-    forged.secret = control_plane::secret::Secret::fresh();
+    forged.secret = control_plane::secret::fresh();
     let problem = refused(cluster.join(&forged.reveal(), "b").await);
     assert!(problem.title.contains("not known"), "{problem}");
 }

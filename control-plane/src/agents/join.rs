@@ -16,7 +16,7 @@ use ipnet::Ipv4Net;
 use crate::mirror::Mirror;
 use crate::objects::{self, Draft, now};
 use crate::rules::free_name;
-use crate::secret::JoinToken;
+use crate::secret::{self, JoinToken};
 use crate::server::Server;
 use crate::store::{Transaction, Write};
 use crate::{events, pki};
@@ -59,7 +59,7 @@ fn token(mirror: &Mirror, shown: &JoinToken) -> Result<Token, Problem> {
     };
     let another = "make a new one: `ros tokens create`";
     let known = objects::anywhere::<TokenKind>(mirror, &shown.id)
-        .filter(|known| shown.secret.matches(&known.status.secret_hash));
+        .filter(|known| secret::matches(&shown.secret, &known.status.secret_hash));
     let Some(known) = known else {
         return refuse(
             "the join token is not known: it was revoked, or is another cluster's".into(),

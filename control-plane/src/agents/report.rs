@@ -11,7 +11,7 @@ use api::{Container, Host, Id};
 
 use crate::objects::{self, now};
 use crate::server::Server;
-use crate::store::{MAX_CHANGES, Revision, Transaction, Write};
+use crate::store::{Revision, Write};
 
 /// Longest name and label value that is kept: what is longer would not be of use to anybody.
 const LONGEST: usize = 4096;
@@ -26,7 +26,7 @@ pub async fn take(
     host: &Id,
     report: Report,
 ) -> Result<Revision, Problem> {
-    let mut revision = about_itself(server, project, host, &report).await?;
+    let revision = about_itself(server, project, host, &report).await?;
     let mut writes: Vec<Write> = Vec::new();
     let mut reported = BTreeSet::new();
     for seen in report.containers {
@@ -47,15 +47,9 @@ pub async fn take(
         gone.iter()
             .map(|id| objects::removal_plain::<ContainerKind>(project, id)),
     );
-    for part in writes.chunks(MAX_CHANGES) {
-        let transaction = Transaction {
-            writes: part.to_vec(),
-            ..Transaction::default()
-        };
-        let done = server.objects.store().commit(transaction).await;
-        revision = done.map_err(|error| objects::refusal(&error))?;
-    }
-    Ok(revision)
+    let done = server.objects.store().write_all(writes).await;
+    let written = done.map_err(|error| objects::refusal(&error))?;
+    Ok(written.unwrap_or(revision))
 }
 
 /// Writes a container unless it is known as it is.

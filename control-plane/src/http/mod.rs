@@ -19,7 +19,7 @@ use axum::http::request::Parts;
 use crate::access::{self, Who};
 use crate::agents;
 use crate::objects;
-use crate::secret::Key;
+use crate::secret::{self, Key};
 use crate::server::Server;
 pub use paths::Paths;
 use refuse::Refusal;
@@ -73,7 +73,7 @@ impl FromRequestParts<Arc<Server>> for Asker {
 fn user(server: &Server, bearer: &str) -> Option<Who> {
     let key: Key = bearer.parse().ok()?;
     let known = objects::find::<ApiKeyKind>(&server.mirror, None, &key.id)?;
-    let is_valid = key.secret.matches(&known.status.secret_hash)
+    let is_valid = secret::matches(&key.secret, &known.status.secret_hash)
         && known.spec.expires.is_none_or(|end| end > objects::now());
     let user = objects::find::<UserKind>(&server.mirror, None, known.spec.user.as_ref()?)?;
     (is_valid && !user.spec.disabled).then_some(Who::User {

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use crate::objects::{self, now};
 use crate::server::Server;
-use crate::store::{MAX_CHANGES, Transaction, Write};
+use crate::store::Write;
 
 /// How long an event is kept.
 const AGE: Duration = Duration::from_secs(30 * 86_400);
@@ -27,14 +27,10 @@ pub async fn run(server: Arc<Server>) {
             let event = objects::decode::<EventKind>(entry).ok()?;
             Some((event.meta.created, entry.key.clone()))
         });
-        for part in surplus(dated.collect(), now(), COUNT).chunks(MAX_CHANGES) {
-            let transaction = Transaction {
-                writes: part.iter().map(|key| Write::delete(key.clone())).collect(),
-                ..Transaction::default()
-            };
-            // What fails is tried again in a minute.
-            server.objects.store().commit(transaction).await.ok();
-        }
+        let surplus = surplus(dated.collect(), now(), COUNT).into_iter();
+        // What fails is tried again in a minute.
+        let removals = surplus.map(Write::delete).collect();
+        server.objects.store().write_all(removals).await.ok();
         tokio::time::sleep(PERIOD).await;
     }
 }

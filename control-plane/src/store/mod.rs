@@ -15,8 +15,10 @@ pub use sqlite::{OpenError, Sqlite};
 /// Number of a state of the store; 0 is before the first change.
 pub type Revision = u64;
 
-/// Largest value, bytes. etcd takes requests up to 1.5 MiB.
+/// Largest value, bytes.
 pub const MAX_VALUE: usize = 512 << 10;
+/// Most bytes that a transaction writes, keys and values. etcd takes requests up to 1.5 MiB.
+pub const MAX_BYTES: usize = 1 << 20;
 /// Most changes of one transaction (etcd's default for `--max-txn-ops`).
 pub const MAX_CHANGES: usize = 128;
 
@@ -79,6 +81,13 @@ impl Write {
     pub fn key(&self) -> &str {
         match self {
             Self::Put { key, .. } | Self::Delete { key } => key,
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Put { key, value, .. } => key.len() + value.len(),
+            Self::Delete { key } => key.len(),
         }
     }
 }
@@ -174,6 +183,19 @@ pub trait Store: Send + Sync {
     /// Does all of it or nothing; gives the revision that holds it. A transaction that is done has reached the disk.
     async fn commit(&self, transaction: Transaction) -> Result<Revision, Error>;
 
+    /// Does the writes in their order, in as many transactions as it takes. When one fails, those before it are done.
+    async fn write_all(&self, writes: Vec<Write>) -> Result<Option<Revision>, Error> {
+        let mut revision = None;
+        for part in parts(writes) {
+            let transaction = Transaction {
+                writes: part,
+                ..Transaction::default()
+            };
+            revision = Some(self.commit(transaction).await?);
+        }
+        Ok(revision)
+    }
+
     /// Every change of keys that begin with `prefix`, after revision `after`.
     async fn watch(&self, prefix: &str, after: Revision) -> Result<Watch, Error>;
 
@@ -196,6 +218,11 @@ fn check(transaction: &Transaction) -> Result<(), Error> {
         let what = format!("a transaction of {} changes", transaction.writes.len());
         return Err(Error::TooLarge { what });
     }
+    let bytes: usize = transaction.writes.iter().map(Write::bytes).sum();
+    if bytes > MAX_BYTES {
+        let what = format!("a transaction of {bytes} bytes");
+        return Err(Error::TooLarge { what });
+    }
     for write in &transaction.writes {
         if let Write::Put { key, value, .. } = write
             && value.len() > MAX_VALUE
@@ -205,6 +232,23 @@ fn check(transaction: &Transaction) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// Cuts writes into transactions that both backends take.
+fn parts(writes: Vec<Write>) -> Vec<Vec<Write>> {
+    let mut parts: Vec<Vec<Write>> = Vec::new();
+    let mut bytes = 0;
+    for write in writes {
+        bytes += write.bytes();
+        match parts.last_mut() {
+            Some(part) if part.len() < MAX_CHANGES && bytes <= MAX_BYTES => part.push(write),
+            _ => {
+                bytes = write.bytes();
+                parts.push(vec![write]);
+            }
+        }
+    }
+    parts
 }
 
 /// Adds a change, which comes in the order of revisions, to the batch of its revision.
@@ -226,4 +270,21 @@ fn stored(revision: Revision) -> i64 {
 /// A revision as both backends write it.
 fn number(stored: i64) -> Revision {
     Revision::try_from(stored).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_neither_too_many_nor_too_large() {
+        let small: Vec<Write> = (0..300).map(|n| Write::delete(format!("/{n}"))).collect();
+        let sizes =
+            |writes: Vec<Write>| -> Vec<usize> { parts(writes).iter().map(Vec::len).collect() };
+        assert_eq!(sizes(small.clone()), [128, 128, 44]);
+        assert_eq!(parts(small.clone()).concat(), small);
+        let large = |n| Write::put(format!("/{n}"), vec![0; MAX_VALUE - 100]);
+        assert_eq!(sizes((0..5).map(large).collect()), [2, 2, 1]);
+        assert_eq!(sizes(Vec::new()), [0; 0]);
+    }
 }

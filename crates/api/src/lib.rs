@@ -13,6 +13,7 @@ pub mod network;
 pub mod problem;
 pub mod project;
 pub mod resource;
+pub mod secret;
 
 pub use access::{ApiKey, Role, Token, User};
 pub use container::Container;

@@ -114,3 +114,34 @@ impl fmt::Display for Problem {
         Ok(())
     }
 }
+
+/// An error with its causes, in one line for people: printed where nothing handles it any more.
+#[must_use]
+pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    let mut told: Vec<String> = causes.map(ToString::to_string).collect();
+    // What wraps an error without a word of its own says what its cause says.
+    told.dedup();
+    told.join(": ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    enum Outer {
+        #[error("the door is shut")]
+        Named(#[source] std::io::Error),
+        #[error(transparent)]
+        Plain(#[from] Problem),
+    }
+
+    #[test]
+    fn causes_are_told_once() {
+        let named = Outer::Named(std::io::Error::other("no key"));
+        assert_eq!(chain(&named), "the door is shut: no key");
+        let plain = Outer::from(Problem::new(Reason::Gone, "it is gone").advise("look elsewhere"));
+        assert_eq!(chain(&plain), "it is gone; look elsewhere");
+    }
+}

@@ -34,7 +34,7 @@ const ANSWER: Duration = Duration::from_secs(30);
 const PING: Duration = Duration::from_secs(4);
 /// … and ended when it has not answered after this.
 const PONG: Duration = Duration::from_secs(6);
-/// Largest answer; streams may be longer.
+/// Largest answer, and longest line of a stream.
 const LARGEST: usize = 64 << 20;
 
 /// Why there is no answer.
@@ -362,6 +362,12 @@ impl Lines {
                     });
             }
             self.searched = self.waiting.len();
+            if self.searched > LARGEST {
+                return Err(Error::Answer {
+                    server: self.server.clone(),
+                    what: format!("a line has more than {LARGEST} bytes"),
+                });
+            }
             match self.body.frame().await {
                 None => return Ok(None),
                 Some(Ok(frame)) => {
