@@ -8,6 +8,7 @@ mod loops;
 pub mod mirror;
 pub mod objects;
 pub mod pki;
+pub mod presence;
 pub mod rules;
 pub mod secret;
 pub mod server;

@@ -16,7 +16,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::agents::{Hub, alive_key};
+use crate::agents::Hub;
 use crate::http::{self, tls};
 use crate::mirror::Mirror;
 use crate::objects::{self, Draft, Objects, now};
@@ -24,14 +24,10 @@ use crate::pki::{self, Authority, CaPem};
 use crate::rules::{TOKEN_LIFETIME, first_network};
 use crate::secret::{self, JoinToken, Key};
 use crate::store::{self, Etcd, LeaseId, Sqlite, Store, Transaction, Write};
-use crate::{events, loops};
+use crate::{events, loops, presence};
 
 /// Where the CA lies in the store.
 const CA: &str = "/ca";
-/// Seconds after which the hosts of a server that has died are not heard of any more.
-const PRESENCE: u32 = 12;
-/// How often the server says that it lives.
-const KEEP: Duration = Duration::from_secs(4);
 /// How often the server's certificate is made anew: well before it ends.
 const RENEW: Duration = Duration::from_secs(10 * 86_400);
 /// Name of the first user.
@@ -101,14 +97,20 @@ pub struct Server {
     pub authority: Authority,
     /// The agents' streams.
     pub hub: Hub,
+    /// 0: none yet.
     lease: AtomicI64,
 }
 
 impl Server {
-    /// The lease of this server: what it says of hosts ends with it.
+    /// The lease of this server, once it has one: what it says of hosts ends with it.
     #[must_use]
-    pub fn lease(&self) -> LeaseId {
-        LeaseId(self.lease.load(Ordering::Acquire))
+    pub fn lease(&self) -> Option<LeaseId> {
+        let lease = self.lease.load(Ordering::Acquire);
+        (lease != 0).then_some(LeaseId(lease))
+    }
+
+    pub(crate) fn set_lease(&self, lease: LeaseId) {
+        self.lease.store(lease.0, Ordering::Release);
     }
 }
 
@@ -147,15 +149,19 @@ pub async fn start(options: Options, stop: CancellationToken) -> Result<Started,
     let (admin_key, join_token) = first.unzip();
     let mirror = Mirror::start(Arc::clone(&store), stop.clone()).await?;
     let hub = Hub::start(&store.id().await?, &mirror, stop.clone());
-    let lease = store.grant(PRESENCE).await?;
     let server = Arc::new(Server {
         name: format!("{:016x}", rand::random::<u64>()),
         objects,
         mirror,
         authority,
         hub,
-        lease: AtomicI64::new(lease.0),
+        lease: AtomicI64::new(0),
     });
+    let urls: Vec<String> = options
+        .names
+        .iter()
+        .map(|name| presence::url(name, address.port()))
+        .collect();
     let certificate = certificate(&server, options.names, stop.clone())?;
     let tls = tls::config(server.authority.certificate(), certificate)?;
     let (running, stopping) = (Arc::clone(&server), stop.clone());
@@ -164,9 +170,9 @@ pub async fn start(options: Options, stop: CancellationToken) -> Result<Started,
         tokio::join!(
             tls::serve(listener, tls, router, stopping.clone()),
             loops::run(Arc::clone(&running), stopping.clone()),
-            stopping.run_until_cancelled(say_alive(&running)),
+            stopping.run_until_cancelled(presence::run(&running, &urls)),
         );
-        running.objects.store().revoke(running.lease()).await.ok();
+        presence::end(&running).await;
     });
     Ok(Started {
         address,
@@ -295,37 +301,4 @@ fn certificate(
         stop.run_until_cancelled(renew).await;
     });
     Ok(receiver)
-}
-
-/// Keeps the server's lease; when it was lost, takes a new one and says again which hosts are heard of.
-async fn say_alive(server: &Server) {
-    let store = server.objects.store();
-    loop {
-        tokio::time::sleep(KEEP).await;
-        if !matches!(store.keep(server.lease()).await, Err(store::Error::NoLease)) {
-            continue;
-        }
-        let Ok(lease) = store.grant(PRESENCE).await else {
-            continue;
-        };
-        server.lease.store(lease.0, Ordering::Release);
-        let heard: Vec<Write> = server
-            .hub
-            .heard()
-            .into_iter()
-            .map(|(project, host, instance)| Write::Put {
-                key: alive_key(&project, &host),
-                value: instance.into_bytes(),
-                lease: Some(lease),
-            })
-            .collect();
-        for part in heard.chunks(store::MAX_CHANGES) {
-            let transaction = Transaction {
-                writes: part.to_vec(),
-                ..Transaction::default()
-            };
-            // A host that cannot be told of connects anew when it counts as lost.
-            store.commit(transaction).await.ok();
-        }
-    }
 }

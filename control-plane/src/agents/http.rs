@@ -15,14 +15,13 @@ use serde::Deserialize;
 use tokio::sync::mpsc;
 
 use super::hub::Attached;
-use super::{alive_key, join as joining, report as reporting};
+use super::{join as joining, report as reporting};
 use crate::access::Who;
 use crate::http::Asker;
 use crate::http::lines::{self, line};
 use crate::http::refuse::{Body, Refusal};
 use crate::objects;
 use crate::server::Server;
-use crate::store::{Transaction, Write};
 
 /// How often an agent hears that the server lives.
 const ALIVE: Duration = Duration::from_secs(5);
@@ -97,17 +96,6 @@ pub async fn stream(
     let (project, host) = itself(&asker.who)?;
     let known = (query.store.as_str(), query.revision);
     let attached = server.hub.attach(project, host, &query.instance, known)?;
-    let alive = Write::Put {
-        key: alive_key(project, host),
-        value: query.instance.clone().into_bytes(),
-        lease: Some(server.lease()),
-    };
-    let heard = Transaction {
-        writes: vec![alive],
-        ..Transaction::default()
-    };
-    let heard = server.objects.store().commit(heard).await;
-    heard.map_err(|error| objects::refusal(&error))?;
     let (sender, receiver) = mpsc::channel::<Bytes>(WAITING);
     let session = Session {
         server,
@@ -117,7 +105,7 @@ pub async fn stream(
     };
     tokio::spawn(async move {
         session.tell(attached, &sender).await;
-        session.end().await;
+        session.server.hub.detach(&session.host, session.number);
     });
     Ok(lines::response(receiver))
 }
@@ -166,18 +154,5 @@ impl Session {
         if known.is_none() {
             agent.send(line(&Frame::Removed)).await.ok();
         }
-    }
-
-    /// The host is not heard of any more, unless another stream of it has begun.
-    async fn end(self) {
-        if !self.server.hub.detach(&self.host, self.number) {
-            return;
-        }
-        let gone = Transaction {
-            writes: vec![Write::delete(alive_key(&self.project, &self.host))],
-            ..Transaction::default()
-        };
-        // Without this the lease of the server ends it.
-        self.server.objects.store().commit(gone).await.ok();
     }
 }

@@ -8,7 +8,7 @@ use api::Id;
 use api::agent::{Fact, Frame};
 use api::problem::{Problem, Reason};
 use bytes::Bytes;
-use tokio::sync::broadcast;
+use tokio::sync::{Notify, broadcast};
 use tokio_util::sync::CancellationToken;
 
 use super::feed::{self, Feed};
@@ -25,7 +25,10 @@ const DISPLACED: Duration = Duration::from_secs(120);
 
 /// All streams.
 #[derive(Debug, Clone)]
-pub struct Hub(Arc<Mutex<Streams>>);
+pub struct Hub {
+    streams: Arc<Mutex<Streams>>,
+    changed: Arc<Notify>,
+}
 
 #[derive(Debug, Default)]
 struct Streams {
@@ -34,6 +37,7 @@ struct Streams {
     projects: HashMap<Id, ProjectStreams>,
     sessions: HashMap<Id, Session>,
     last_session: u64,
+    is_cut_off: bool,
 }
 
 #[derive(Debug)]
@@ -71,11 +75,15 @@ impl Hub {
     #[must_use]
     pub fn start(store: &str, mirror: &Mirror, stop: CancellationToken) -> Self {
         let followed = mirror.follow_from_here("/objects/");
-        let hub = Self(Arc::new(Mutex::new(Streams {
+        let streams = Streams {
             store: store.to_owned(),
             revision: followed.revision,
             ..Streams::default()
-        })));
+        };
+        let hub = Self {
+            streams: Arc::new(Mutex::new(streams)),
+            changed: Arc::default(),
+        };
         let known = followed
             .entries
             .iter()
@@ -118,7 +126,7 @@ impl Hub {
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut Streams) -> T) -> T {
-        act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        act(&mut self.streams.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn take(&self, revision: Revision, changes: Vec<Change>) {
@@ -135,6 +143,7 @@ impl Hub {
                     // Its stream says farewell.
                     if let Some(session) = streams.sessions.remove(&host) {
                         session.stop.cancel();
+                        self.changed.notify_one();
                     }
                 }
             }
@@ -159,7 +168,12 @@ impl Hub {
         (store, known): (&str, Revision),
     ) -> Result<Attached, Problem> {
         self.with(|streams| {
+            if streams.is_cut_off {
+                let title = "this server does not reach its store";
+                return Err(Problem::new(Reason::Unavailable, title).advise("try another server"));
+            }
             let (session, stop) = streams.begin_session(project, host, instance)?;
+            self.changed.notify_one();
             let project = streams.project(project);
             Ok(Attached {
                 frames: project.frames.subscribe(),
@@ -170,16 +184,31 @@ impl Hub {
         })
     }
 
-    /// Ends a session. False: another has taken its place.
-    pub fn detach(&self, host: &Id, number: u64) -> bool {
+    /// Ends a session, unless another has taken its place.
+    pub fn detach(&self, host: &Id, number: u64) {
         self.with(|streams| {
             let session = streams.sessions.get_mut(host);
-            let Some(session) = session.filter(|session| session.number == number) else {
-                return false;
-            };
-            session.is_open = false;
-            true
-        })
+            if let Some(session) = session.filter(|session| session.number == number) {
+                session.is_open = false;
+                self.changed.notify_one();
+            }
+        });
+    }
+
+    /// Returns when sessions have begun or ended since the last call.
+    pub async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    /// While the store does not answer, hosts are sent away: another server may be in a better place.
+    pub fn cut_off(&self, is_so: bool) {
+        self.with(|streams| {
+            streams.is_cut_off = is_so;
+            if is_so {
+                let sessions = streams.sessions.values();
+                sessions.for_each(|session| session.stop.cancel());
+            }
+        });
     }
 
     /// Hosts with an open session: project, id, instance.
@@ -214,14 +243,14 @@ impl Hub {
 
     /// Containers, with their projects, of hosts that are not known.
     #[must_use]
-    pub fn strays(&self, is_known: impl Fn(&Id) -> bool) -> Vec<(Id, Id)> {
+    pub fn strays(&self, is_known: impl Fn(&Id, &Id) -> bool) -> Vec<(Id, Id)> {
         self.with(|streams| {
             let mut strays = Vec::new();
             for (project, of_project) in &streams.projects {
                 let unknown = of_project
                     .by_host
                     .iter()
-                    .filter(|(host, _)| !is_known(host));
+                    .filter(|(host, _)| !is_known(project, host));
                 let ids = unknown.flat_map(|(_, ids)| ids.iter());
                 strays.extend(ids.map(|id| (project.clone(), id.clone())));
             }

@@ -6,7 +6,6 @@ mod hub;
 mod join;
 mod report;
 
-use api::Id;
 use api::host::HostKind;
 use api::problem::{Problem, Reason};
 
@@ -16,15 +15,6 @@ use crate::pki::HostIdentity;
 use crate::server::Server;
 
 pub use hub::Hub;
-
-/// The folder of the keys that say which hosts are heard of.
-pub const ALIVE: &str = "/alive/";
-
-/// The key that says that a host is heard of.
-#[must_use]
-pub fn alive_key(project: &Id, host: &Id) -> String {
-    format!("{ALIVE}{project}/{host}")
-}
 
 /// The host that shows a certificate. One that was removed is refused although its certificate is still good.
 ///

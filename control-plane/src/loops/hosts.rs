@@ -1,31 +1,72 @@
 //! Which hosts are heard of, and what those that were removed have left.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use api::Id;
 use api::container::ContainerKind;
 use api::event::EventSpec;
 use api::host::{HostKind, HostState};
-use api::project::ProjectKind;
-use api::{Host, Id};
+use api::problem::Problem;
+use futures_util::future::join_all;
+use tokio::sync::broadcast::{self, error::TryRecvError};
 
-use crate::agents::ALIVE;
+use super::watched::{Known, Times, Watched};
 use crate::events;
 use crate::http::tls::UNNOTICED;
 use crate::objects::{self, now};
 use crate::server::Server;
-use crate::store::{MAX_CHANGES, Transaction, Write};
+use crate::store::{Batch, MAX_CHANGES, Transaction, Write};
 
 /// How often it looks when nothing wakes it.
 const PERIOD: Duration = Duration::from_secs(1);
+/// Changes that come within this time are judged together.
+const TOGETHER: Duration = Duration::from_millis(50);
+/// Hosts whose states are written at a time: they share writes to the disk.
+const AT_ONCE: usize = 64;
 
 /// Runs while this server leads.
 pub async fn run(server: Arc<Server>) {
     let mut silent = Silent::default();
+    let (mut watched, mut followed) = Watched::begin(&server.mirror);
     loop {
-        round(&server, &mut silent).await;
-        tokio::time::sleep(PERIOD).await;
+        round(&server, &watched, &mut silent).await;
+        if !follow(&mut watched, &mut followed.batches).await {
+            (watched, followed) = Watched::begin(&server.mirror);
+        }
+    }
+}
+
+/// Waits for something to judge, and takes it. False: changes were missed.
+async fn follow(watched: &mut Watched, batches: &mut broadcast::Receiver<Arc<Batch>>) -> bool {
+    let until = Instant::now() + PERIOD;
+    loop {
+        match tokio::time::timeout_at(until.into(), batches.recv()).await {
+            Err(_) => return true,
+            Ok(Err(_)) => return false,
+            Ok(Ok(batch)) => {
+                let concerns = batch
+                    .changes
+                    .iter()
+                    .fold(false, |any, change| watched.take(change) | any);
+                if concerns {
+                    break;
+                }
+            }
+        }
+    }
+    tokio::time::sleep(TOGETHER).await;
+    loop {
+        match batches.try_recv() {
+            Ok(batch) => {
+                for change in &batch.changes {
+                    watched.take(change);
+                }
+            }
+            Err(TryRecvError::Lagged(_)) => return false,
+            Err(_) => return true,
+        }
     }
 }
 
@@ -44,13 +85,6 @@ impl Silent {
     }
 }
 
-/// Times of a project.
-#[derive(Debug, Clone, Copy)]
-struct Times {
-    reconnecting: Duration,
-    disconnected: Duration,
-}
-
 /// The state that a host is to have. A host that has joined stays so until it is first heard of.
 fn state(now: HostState, silent: Option<Duration>, times: Times) -> HostState {
     match silent {
@@ -64,80 +98,69 @@ fn state(now: HostState, silent: Option<Duration>, times: Times) -> HostState {
     }
 }
 
-async fn round(server: &Server, silent: &mut Silent) {
-    let heard: BTreeSet<Id> = server
-        .mirror
-        .list(ALIVE, None, usize::MAX)
-        .iter()
-        .filter_map(|entry| entry.key.rsplit('/').next()?.parse().ok())
-        .collect();
-    let times: BTreeMap<Id, Times> = objects::all::<ProjectKind>(&server.mirror, None)
-        .into_iter()
-        .map(|project| {
-            let seconds = |number: u32| Duration::from_secs(number.into());
-            let times = Times {
-                reconnecting: seconds(project.spec.reconnecting_after),
-                disconnected: seconds(project.spec.disconnected_after),
-            };
-            (project.meta.id, times)
-        })
-        .collect();
-    let hosts: Vec<Host> = objects::all::<HostKind>(&server.mirror, None);
+async fn round(server: &Server, watched: &Watched, silent: &mut Silent) {
     let at = Instant::now();
-    for host in &hosts {
-        let time = silent.since(&host.meta.id, heard.contains(&host.meta.id), at);
-        let project = host.meta.project.as_ref().and_then(|id| times.get(id));
-        let Some(times) = project else { continue };
-        let wanted = state(host.status.state, time, *times);
-        if wanted != host.status.state {
-            // What fails is tried again in a second.
-            set(server, host, wanted).await.ok();
+    let mut wanted: Vec<(&Id, &Known, HostState)> = Vec::new();
+    for (id, host) in &watched.hosts {
+        let time = silent.since(id, watched.is_heard(id), at);
+        let Some(times) = watched.times.get(&host.project) else {
+            continue;
+        };
+        let state = state(host.state, time, *times);
+        if state != host.state {
+            wanted.push((id, host, state));
         }
     }
-    let known: BTreeSet<&Id> = hosts.iter().map(|host| &host.meta.id).collect();
-    silent.0.retain(|id, _| known.contains(id));
-    take_away(server, &known).await;
+    for part in wanted.chunks(AT_ONCE) {
+        let set = part
+            .iter()
+            .map(|(id, host, state)| set(server, &host.project, id, *state));
+        // What fails is tried again in a second.
+        join_all(set).await;
+    }
+    silent.0.retain(|id, _| watched.hosts.contains_key(id));
+    take_away(server, watched).await;
 }
 
-async fn set(server: &Server, host: &Host, state: HostState) -> Result<(), api::Problem> {
-    let mut changed = host.clone();
-    changed.status.state = state;
-    changed.status.since = Some(now());
-    let name = format!("{state:?}").to_lowercase();
+async fn set(server: &Server, project: &Id, id: &Id, state: HostState) -> Result<(), Problem> {
+    let host = objects::find::<HostKind>(&server.mirror, Some(project), id);
+    let Some(mut host) = host.filter(|host| host.status.state != state) else {
+        return Ok(());
+    };
+    host.status.state = state;
+    host.status.since = Some(now());
     let event = EventSpec {
-        what: format!("host.{name}"),
-        object: Some(host.meta.id.clone()),
+        what: format!("host.{}", format!("{state:?}").to_lowercase()),
+        object: Some(id.clone()),
         object_name: host.meta.name.clone(),
         ..EventSpec::default()
     };
     let beside = Transaction {
-        writes: vec![events::write(host.meta.project.as_ref(), event)],
+        writes: vec![events::write(Some(project), event)],
         ..Transaction::default()
     };
-    server
-        .objects
-        .update::<HostKind>(changed, beside)
-        .await
-        .map(drop)
+    let done = server.objects.update::<HostKind>(host, beside).await?;
+    // The next look must not find it as it was.
+    server.mirror.reach(done.meta.revision).await;
+    Ok(())
 }
 
 /// Removes the containers of hosts that are no more.
-async fn take_away(server: &Server, known: &BTreeSet<&Id>) {
+async fn take_away(server: &Server, watched: &Watched) {
+    // The streams may know of a host that this loop has not heard of yet; what they know the mirror shows.
+    let is_known = |project: &Id, host: &Id| {
+        watched.hosts.contains_key(host)
+            || objects::find::<HostKind>(&server.mirror, Some(project), host).is_some()
+    };
     let left: Vec<Write> = server
         .hub
-        .strays(|host| known.contains(host))
+        .strays(is_known)
         .into_iter()
         .map(|(project, container)| objects::removal_plain::<ContainerKind>(&project, &container))
         .take(MAX_CHANGES)
         .collect();
-    if !left.is_empty() {
-        let transaction = Transaction {
-            writes: left,
-            ..Transaction::default()
-        };
-        // What fails is tried again in a second.
-        server.objects.store().commit(transaction).await.ok();
-    }
+    // What fails is tried again in a second.
+    server.objects.store().write_all(left).await.ok();
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
-//! What one server of all does: the leader, by a lease. Each loop reads everything, plans, and does what differs; a change or a timer only
-//! wakes it.
+//! What one server of all does: the leader, by a lease. Each loop plans from what the store holds, and does what differs; a change or a timer
+//! only wakes it.
 
 mod events;
 mod hosts;
 mod leader;
+mod watched;
 
 use std::sync::Arc;
 
