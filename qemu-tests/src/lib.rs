@@ -6,6 +6,7 @@ pub mod bench;
 pub mod config_drive;
 pub mod console;
 pub mod debian;
+pub mod debian_vm;
 pub mod disk;
 pub mod docker_archive;
 pub mod error;
