@@ -177,8 +177,10 @@ impl Session {
         let mut catalog = self.catalog.subscribe();
         // The sender lives as long as `self`.
         while catalog.changed().await.is_ok() {
+            let begun = Instant::now();
             self.save().await;
-            tokio::time::sleep(SAVE).await;
+            // A large project is not written all the time.
+            tokio::time::sleep(SAVE.max(begun.elapsed() * 30)).await;
         }
     }
 

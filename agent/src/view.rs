@@ -36,11 +36,8 @@ pub async fn run(
 
 /// The catalog with this host's containers as they are seen here. The same catalog when they are what was told.
 fn merge(host: &Id, told: &Arc<Catalog>, seen: &Local) -> Arc<Catalog> {
-    let own: Vec<&ContainerFact> = told
-        .containers
-        .values()
-        .filter(|container| container.host == *host)
-        .collect();
+    let of_host = told.containers.values();
+    let own: Vec<&ContainerFact> = of_host.filter(|one| one.host == *host).collect();
     let is_same = own.len() == seen.len()
         && own.iter().all(|known| {
             let one = seen.get(&known.docker_id);
@@ -50,9 +47,9 @@ fn merge(host: &Id, told: &Arc<Catalog>, seen: &Local) -> Arc<Catalog> {
         return Arc::clone(told);
     }
     let mut merged = (**told).clone();
-    merged
-        .containers
-        .retain(|_, container| container.host != *host);
+    for known in own {
+        merged.containers.remove(&known.id);
+    }
     for one in seen.values() {
         let fact = fact(host, one);
         merged.containers.insert(fact.id.clone(), fact);

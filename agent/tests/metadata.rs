@@ -566,9 +566,11 @@ async fn waiting_ends_with_a_change() {
         "they must wait"
     );
     service.change(|catalog| {
-        for one in catalog.containers.values_mut() {
+        let all: Vec<_> = catalog.containers.values().cloned().collect();
+        for mut one in all {
             one.state = ContainerState::Stopped;
             one.labels.clear();
+            catalog.containers.insert(one.id.clone(), one);
         }
     });
     assert_eq!(other.await.unwrap(), (200, "stopped".into()));

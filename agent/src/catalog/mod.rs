@@ -1,13 +1,15 @@
 //! What this host knows of its project: built from the server's frames, kept on disk. Pure but for [`Catalog::load`] and [`Catalog::save`].
 
-use std::collections::BTreeMap;
+mod facts;
+
 use std::path::Path;
 
-use api::Id;
 use api::agent::{ContainerFact, Fact, Frame, HostFact, NetworkFact};
 use serde::{Deserialize, Serialize};
 
 use crate::disk;
+
+pub use facts::Facts;
 
 /// The file, below the agent's folder.
 const FILE: &str = "catalog.json";
@@ -20,11 +22,11 @@ pub struct Catalog {
     /// The state that this shows.
     pub revision: u64,
     /// Networks.
-    pub networks: BTreeMap<Id, NetworkFact>,
+    pub networks: Facts<NetworkFact>,
     /// Hosts, this one among them.
-    pub hosts: BTreeMap<Id, HostFact>,
+    pub hosts: Facts<HostFact>,
     /// Containers.
-    pub containers: BTreeMap<Id, ContainerFact>,
+    pub containers: Facts<ContainerFact>,
 }
 
 /// What a frame has done.
@@ -121,12 +123,12 @@ impl Catalog {
 
     fn learn(&mut self, fact: Fact) {
         match fact {
-            Fact::Network(network) => drop(self.networks.insert(network.id.clone(), network)),
-            Fact::Host(host) => drop(self.hosts.insert(host.id.clone(), host)),
-            Fact::Container(one) => drop(self.containers.insert(one.id.clone(), one)),
-            Fact::NoNetwork(id) => drop(self.networks.remove(&id)),
-            Fact::NoHost(id) => drop(self.hosts.remove(&id)),
-            Fact::NoContainer(id) => drop(self.containers.remove(&id)),
+            Fact::Network(network) => self.networks.insert(network.id.clone(), network),
+            Fact::Host(host) => self.hosts.insert(host.id.clone(), host),
+            Fact::Container(one) => self.containers.insert(one.id.clone(), one),
+            Fact::NoNetwork(id) => self.networks.remove(&id),
+            Fact::NoHost(id) => self.hosts.remove(&id),
+            Fact::NoContainer(id) => self.containers.remove(&id),
         }
     }
 }
@@ -134,6 +136,7 @@ impl Catalog {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use api::Id;
     use api::host::HostState;
 
     fn host(bits: u64) -> Fact {
@@ -144,7 +147,7 @@ mod tests {
             address: None,
             block: None,
             public_key: None,
-            labels: BTreeMap::new(),
+            labels: Default::default(),
             state: HostState::Connected,
         })
     }
