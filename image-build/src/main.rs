@@ -237,7 +237,8 @@ fn programs(context: &Context) -> Result<BTreeMap<String, PathBuf>> {
         run = run.env_remove(&name);
     }
     run.args(["build", "--profile", profile, "--locked"])
-        .args(["-p", "ros", "-p", "init"])
+        // Without the server: hosts of a cluster need the agent, and the image has a size to keep to.
+        .args(["-p", "ros", "-p", "init", "--no-default-features"])
         .args(["--config", &same_wherever(&context.repo)])
         .go()?;
     let folder = std::env::var_os("CARGO_TARGET_DIR")

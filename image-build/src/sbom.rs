@@ -119,7 +119,7 @@ fn percent(text: &str) -> String {
 fn crates(context: &Context) -> Result<Vec<Crate>> {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
     let run = context.run("sbom", &cargo).dir(&context.repo);
-    let args = "tree --locked -p ros -p init -e normal --prefix none --format {p}|{l}";
+    let args = "tree --locked -p ros -p init --no-default-features -e normal --prefix none --format {p}|{l}";
     Ok(parse_crates(&String::from_utf8_lossy(
         &run.args(args.split(' ')).output()?,
     )))

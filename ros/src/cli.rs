@@ -10,20 +10,26 @@ use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap_complete::env::{CompleteEnv, Shells};
 
 use crate::outcome::{Outcome, UNKNOWN_COMMAND, WRONG_USAGE};
-use crate::{config, dev, env, manager, os, power, programs, service};
+use crate::{cluster, config, dev, env, manager, os, power, programs, service};
+
+/// Variable by which a shell asks what may follow.
+const COMPLETE: &str = "ROS_COMPLETE";
 
 const EXAMPLES: &str = "Examples:
   sudo ros config set hostname web-1
   sudo ros service list --all
   sudo ros service logs --lines 20 network
   sudo ros os version
-  sudo system-docker ps";
+  sudo system-docker ps
+  ros context add home https://10.0.0.5:6440 --key roskey.… --ca-hash sha256:…
+  ros hosts";
 
 /// The command line of RancherOS.
 #[derive(Debug, Parser)]
-#[command(name = "ros", about = "Configure and control RancherOS", after_help = EXAMPLES)]
+#[command(name = "ros", about = "Configure and control RancherOS, and clusters of it and other hosts", after_help = EXAMPLES)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -55,6 +61,8 @@ pub enum Command {
         /// bash, zsh, fish, elvish or powershell
         shell: clap_complete::Shell,
     },
+    #[command(flatten)]
+    Cluster(cluster::ClusterCommand),
     #[command(flatten)]
     Power(power::PowerCommand),
     #[command(flatten)]
@@ -123,15 +131,34 @@ pub fn run(command: Command) -> Outcome {
         Command::Version => os::print_version(),
         Command::Dev(args) => dev::run(args),
         Command::Env(args) => env::run(args),
-        Command::Completion { shell } => {
-            let mut script = Vec::new();
-            clap_complete::generate(shell, &mut Cli::command(), "ros", &mut script);
-            std::io::stdout().write_all(&script)?;
-            Ok(ExitCode::SUCCESS)
-        }
+        Command::Completion { shell } => completion(shell),
+        Command::Cluster(command) => cluster::run(command),
         Command::Power(command) => power::run(command),
         Command::Manager(command) => manager::run(command),
         Command::Program(program) => programs::run(program),
+    }
+}
+
+/// The script for a shell. It asks this program for what may follow at each press of the key, so that names are among it.
+fn completion(shell: clap_complete::Shell) -> Outcome {
+    let shells = Shells::builtins();
+    let shell = shell.to_string();
+    let known = shells.completer(&shell);
+    let known = known.ok_or_else(|| format!("no completion for {shell} is known"))?;
+    let mut script = Vec::new();
+    known.write_registration(COMPLETE, "ros", "ros", "ros", &mut script)?;
+    std::io::stdout().write_all(&script)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Answers a shell that asks what may follow; `None`: nobody asks.
+pub fn complete() -> Option<ExitCode> {
+    let asked = CompleteEnv::with_factory(Cli::command).var(COMPLETE);
+    let folder = std::env::current_dir().ok();
+    match asked.try_complete(std::env::args_os(), folder.as_deref()) {
+        Ok(false) => None,
+        Ok(true) => Some(ExitCode::SUCCESS),
+        Err(_) => Some(ExitCode::FAILURE),
     }
 }
 
@@ -151,6 +178,7 @@ fn needs_root(command: &Command) -> bool {
         | Command::Dev(_)
         | Command::Env(_)
         | Command::Completion { .. } => false,
+        Command::Cluster(command) => cluster::needs_root(command),
         Command::Program(program) => programs::needs_root(program),
         Command::Manager(command) => manager::needs_root(command),
         Command::Config(_) | Command::Service(_) | Command::Power(_) => true,

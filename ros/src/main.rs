@@ -3,6 +3,7 @@
 //! This file is the edge: it reads the arguments, calls one function, prints the error chain once and exits with a truthful code.
 
 mod cli;
+mod cluster;
 mod config;
 mod dev;
 mod env;
@@ -12,10 +13,14 @@ mod outcome;
 mod power;
 mod programs;
 mod service;
+mod table;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    if let Some(code) = cli::complete() {
+        return code;
+    }
     let args: Vec<std::ffi::OsString> = std::env::args_os().collect();
     match cli::parse(&args) {
         Ok(command) => outcome::report(cli::run(command)),

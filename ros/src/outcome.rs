@@ -11,6 +11,9 @@ pub const UNKNOWN_COMMAND: u8 = 3;
 /// Exit code of wrong flags or arguments.
 pub const WRONG_USAGE: u8 = 2;
 
+/// Exit code of an agent on a host that is in no cluster, or not any more: to start it again would not help.
+pub const NOT_JOINED: u8 = 4;
+
 /// Prints the error, if any, as `FATA[0000] message: cause: …` on standard error, and gives the exit code.
 pub fn report(outcome: Outcome) -> ExitCode {
     match outcome {

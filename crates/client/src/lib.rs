@@ -22,7 +22,7 @@ use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 use tokio_rustls::TlsConnector;
 
-pub use trust::{Identity, Trust};
+pub use trust::{Identity, Trust, fingerprint};
 
 /// Port of a server where none is named.
 pub const PORT: u16 = 6440;

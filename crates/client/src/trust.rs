@@ -21,6 +21,13 @@ pub enum Trust {
     Hash([u8; 32]),
 }
 
+/// SHA-256 of a certificate, DER, from its PEM: what [`Trust::Hash`] compares.
+#[must_use]
+pub fn fingerprint(pem: &str) -> Option<[u8; 32]> {
+    let certificate = CertificateDer::from_pem_slice(pem.as_bytes()).ok()?;
+    Some(Sha256::digest(&certificate).into())
+}
+
 /// Who speaks.
 #[derive(Clone)]
 pub enum Identity {

@@ -5,10 +5,11 @@ use std::process::ExitCode;
 use os_config::store;
 use serde_json::{Value, json};
 use system_services::manager::catalog::{Entry, Origin, entries};
-use system_services::manager::control::{Control, Row};
+use system_services::manager::control::Control;
 
 use super::Format;
 use crate::outcome::Outcome;
+use crate::table::table;
 
 const HEADER: [&str; 4] = ["Name", "Command", "State", "Ports"];
 
@@ -56,7 +57,13 @@ pub async fn ps(control: &Control, names: &[String], quiet: bool, format: Format
             "{:#}",
             json!(rows.iter().map(|row| &row.id).collect::<Vec<_>>())
         ),
-        (false, Format::Text) => print!("{}", table(&rows)),
+        (false, Format::Text) => {
+            let cells: Vec<[String; 4]> = rows
+                .iter()
+                .map(|row| [&row.name, &row.command, &row.state, &row.ports].map(String::clone))
+                .collect();
+            print!("{}", table(HEADER, &cells));
+        }
         (false, Format::Json) => {
             let list = rows.iter().map(|row| {
                 json!({"id": row.id, "name": row.name, "command": row.command, "state": row.state, "ports": row.ports})
@@ -65,34 +72,6 @@ pub async fn ps(control: &Control, names: &[String], quiet: bool, format: Format
         }
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// Columns padded with two blanks or more.
-fn table(rows: &[Row]) -> String {
-    let cells = rows
-        .iter()
-        .map(|row| [&row.name, &row.command, &row.state, &row.ports].map(String::clone));
-    let lines: Vec<[String; 4]> = std::iter::once(HEADER.map(str::to_owned))
-        .chain(cells)
-        .collect();
-    let width = |column: usize| {
-        lines
-            .iter()
-            .map(|line| line[column].chars().count())
-            .max()
-            .unwrap_or_default()
-            + 2
-    };
-    let widths = [width(0), width(1), width(2)];
-    let text = |line: &[String; 4]| {
-        let [name, command, state, ports] = line;
-        let [first, second, third] = widths;
-        format!("{name:first$}{command:second$}{state:third$}{ports}")
-            .trim_end()
-            .to_owned()
-            + "\n"
-    };
-    lines.iter().map(text).collect()
 }
 
 #[cfg(test)]
@@ -108,22 +87,5 @@ mod tests {
         };
         assert_eq!(line(&entry("ntp", true)), "enabled  ntp");
         assert_eq!(line(&entry("web", false)), "disabled web");
-    }
-
-    #[test]
-    fn columns_are_padded() {
-        let row = |name: &str, ports: &str| Row {
-            id: "1".into(),
-            name: name.into(),
-            command: "sh".into(),
-            state: "Up 2 minutes".into(),
-            ports: ports.into(),
-        };
-        assert_eq!(
-            table(&[row("a-long-name", ""), row("web", "80/tcp")]),
-            "Name         Command  State         Ports\n\
-             a-long-name  sh       Up 2 minutes\n\
-             web          sh       Up 2 minutes  80/tcp\n"
-        );
     }
 }

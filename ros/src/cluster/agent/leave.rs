@@ -1,0 +1,55 @@
+//! `ros agent leave`: out of the cluster's list, then everything that the agent has made here.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use agent::leave;
+use clap::Args;
+
+use super::{Place, UNIT};
+use crate::cluster::args::print;
+use crate::cluster::error::Error;
+use crate::cluster::systemd;
+use crate::outcome::{Outcome, chain};
+
+#[derive(Debug, Args)]
+pub struct LeaveArgs {
+    /// Leave also when no server answers; `ros hosts remove` takes the host out of the cluster's list then
+    #[arg(long)]
+    force: bool,
+    #[command(flatten)]
+    place: Place,
+    /// Docker's socket
+    #[arg(long, value_name = "FILE", default_value = "/var/run/docker.sock")]
+    docker: PathBuf,
+}
+
+/// Runs `ros agent leave`.
+pub async fn run(args: LeaveArgs) -> Outcome {
+    match leave::say(&args.place.data).await {
+        Ok(()) => {}
+        Err(error @ leave::Error::NotJoined) if !args.force => return Err(error.into()),
+        Err(error) if args.force => eprintln!("The cluster does not know: {}", chain(&error)),
+        Err(error) => {
+            return Err(Error::Other(format!(
+                "{}; --force leaves without the cluster's knowledge",
+                chain(&error)
+            ))
+            .into());
+        }
+    }
+    if systemd::is_here() {
+        systemd::remove(UNIT)?;
+    }
+    let docker = agent::run::connect(&args.docker);
+    let problems = leave::take_down(&args.place.data, docker.as_ref()).await;
+    if problems.is_empty() {
+        print("This host is in no cluster now; its containers run on.\n")?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    Err(Error::Other(format!(
+        "this host has left, but something stays on it: {}; `ros agent leave --force` tries again",
+        problems.join("; ")
+    ))
+    .into())
+}

@@ -1,0 +1,125 @@
+//! A server in the foreground: from its arguments to a clean stop.
+
+use std::fs::DirBuilder;
+use std::net::{Ipv6Addr, SocketAddr};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+use std::process::ExitCode;
+
+use control_plane::server::{self, Options, Started, StoreOptions};
+use control_plane::store::{Certificates, OpenError};
+use tokio_util::sync::CancellationToken;
+
+use super::{Settings, first};
+use crate::cluster::args::print;
+use crate::cluster::error::{Error, Result};
+use crate::cluster::systemd;
+use crate::outcome::{Outcome, chain};
+
+/// The file of the state, in the server's folder.
+const FILE: &str = "cluster.db";
+
+/// Runs until SIGTERM or SIGINT.
+pub async fn serve(settings: Settings) -> Outcome {
+    let stop = CancellationToken::new();
+    systemd::stop_on_signal(&stop)?;
+    let started = start(&settings, stop.clone()).await?;
+    if let Some(text) = first::greeting(&started, &settings) {
+        print(&text)?;
+    }
+    print(&format!("Listening on {}.\n", started.address))?;
+    systemd::ready();
+    started.ended.await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Starts it.
+pub async fn start(settings: &Settings, stop: CancellationToken) -> Result<Started> {
+    let options = Options {
+        listen: settings.listen.unwrap_or_else(everywhere),
+        names: first::names(settings),
+        store: store(settings)?,
+    };
+    server::start(options, stop)
+        .await
+        .map_err(|error| explain(&error))
+}
+
+/// All addresses; without IPv6 in the kernel, all of IPv4.
+fn everywhere() -> SocketAddr {
+    if Path::new("/proc/net/if_inet6").exists() {
+        (Ipv6Addr::UNSPECIFIED, client::PORT).into()
+    } else {
+        (std::net::Ipv4Addr::UNSPECIFIED, client::PORT).into()
+    }
+}
+
+fn store(settings: &Settings) -> Result<StoreOptions> {
+    if settings.etcd.is_empty() {
+        let folder = &settings.data;
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)
+            .map_err(|error| not_writable(folder, &error))?;
+        return Ok(StoreOptions::File(folder.join(FILE)));
+    }
+    let read = |path: &Option<std::path::PathBuf>| match path {
+        None => Ok(Vec::new()),
+        Some(path) => {
+            std::fs::read(path).map_err(|error| Error::File(path.display().to_string(), error))
+        }
+    };
+    let certificates = match &settings.etcd_ca {
+        None => None,
+        ca => Some(Certificates {
+            ca: read(ca)?,
+            certificate: read(&settings.etcd_cert)?,
+            key: read(&settings.etcd_key)?,
+        }),
+    };
+    Ok(StoreOptions::Etcd {
+        endpoints: settings.etcd.clone(),
+        certificates,
+    })
+}
+
+fn not_writable(folder: &Path, error: &std::io::Error) -> Error {
+    Error::Other(format!(
+        "cannot make {}: {error}; use sudo, or choose another folder with --data",
+        folder.display()
+    ))
+}
+
+/// What to do, after what is wrong.
+fn explain(error: &server::Error) -> Error {
+    let advice = match error {
+        server::Error::Listen(address, source) => match source.kind() {
+            std::io::ErrorKind::AddrInUse => format!(
+                "another program listens there, perhaps another server (`ss -ltnp 'sport = :{}'` shows it); end it, or choose another port with --listen",
+                address.port()
+            ),
+            std::io::ErrorKind::PermissionDenied => {
+                "use sudo, or a port from 1024 on with --listen".into()
+            }
+            std::io::ErrorKind::AddrNotAvailable => {
+                "this machine does not have that address; `ip address` shows those that it has"
+                    .into()
+            }
+            _ => "choose another address with --listen".into(),
+        },
+        server::Error::File(OpenError::InUse(_)) => {
+            "end that one first (`systemctl stop ros-server`), or choose another folder with --data"
+                .into()
+        }
+        server::Error::File(OpenError::Open { .. }) => {
+            "use sudo, or choose another folder with --data".into()
+        }
+        server::Error::Store(_) => {
+            "is etcd running, and do --etcd and its certificates fit?".into()
+        }
+        server::Error::Pki(_) => "is each --name a host name or an address?".into(),
+        _ => return Error::Other(chain(error)),
+    };
+    Error::Other(format!("{}; {advice}", chain(error)))
+}
