@@ -99,13 +99,13 @@ fn an_agent_that_runs_is_connected() {
     let run = [&["agent", "run", "--docker", "/nonexistent"], &place[..]].concat();
     let mut agent = person.command(&run).spawn().unwrap();
     person.until(&["hosts"], |said| said.contains("one   connected"));
-    let output = person.call(&[&["agent", "status"], &place[..]].concat());
+    let connected = format!("connected to {url}");
+    let ask = [&["agent", "status"], &place[..]].concat();
+    let code = person.until(&ask, |said| said.contains(&connected));
     agent.kill().unwrap();
     agent.wait().unwrap();
-    let said = String::from_utf8(output.stdout).unwrap();
-    assert!(said.contains(&format!("connected to {url}")), "{said}");
     // Docker does not answer.
-    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert_eq!(code, Some(1));
 
     // The token was for one host.
     let other = person.path("other");

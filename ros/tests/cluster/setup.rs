@@ -186,17 +186,18 @@ impl Person {
             .to_owned()
     }
 
-    /// Repeats a call until what it prints is as it should be.
-    pub fn until(&self, arguments: &[&str], is_so: impl Fn(&str) -> bool) -> String {
+    /// Repeats a call until what it prints is as it should be; gives how it has ended then.
+    pub fn until(&self, arguments: &[&str], is_so: impl Fn(&str) -> bool) -> Option<i32> {
         let begun = Instant::now();
         loop {
-            let said = self.good(arguments);
+            let output = self.call(arguments);
+            let said = String::from_utf8_lossy(&output.stdout);
             if is_so(&said) {
-                return said;
+                return output.status.code();
             }
             assert!(
                 begun.elapsed() < PATIENCE,
-                "{arguments:?} still says: {said}"
+                "{arguments:?} still: {output:?}"
             );
             std::thread::sleep(Duration::from_millis(50));
         }
