@@ -48,13 +48,15 @@ pub fn locate(schema: &'static Schema, path: &[String]) -> Option<(Vec<String>, 
     match schema {
         Schema::Any | Schema::AnyMap => Some((path.to_vec(), &Schema::Any)),
         Schema::Map(item) if item.is_scalar() => Some((vec![path.join(".")], item)),
-        Schema::Map(_) | Schema::Object(_) => (1..=path.len()).find_map(|count| {
-            let (head, tail) = path.split_at(count);
-            let key = head.join(".");
-            let (mut keys, found) = locate(child(schema, &key)?, tail)?;
-            keys.insert(0, key);
-            Some((keys, found))
-        }),
+        Schema::Map(_) | Schema::Object(_) | Schema::Switch(_) => {
+            (1..=path.len()).find_map(|count| {
+                let (head, tail) = path.split_at(count);
+                let key = head.join(".");
+                let (mut keys, found) = locate(child(schema, &key)?, tail)?;
+                keys.insert(0, key);
+                Some((keys, found))
+            })
+        }
         _ => None,
     }
 }

@@ -35,6 +35,8 @@ pub enum Schema {
     OneOf(&'static [&'static str]),
     /// A list.
     List(&'static Schema),
+    /// A list; one value stands for a list of it.
+    OneOrMore(&'static Schema),
     /// A list of exactly these texts, named for the message.
     Tuple(&'static [&'static str]),
     /// A line for the shell, or a list of words.
@@ -43,6 +45,8 @@ pub enum Schema {
     Map(&'static Schema),
     /// A map with these keys only.
     Object(&'static [Key]),
+    /// true or false, or a map with these keys only.
+    Switch(&'static [Key]),
 }
 
 /// A key of an object.
@@ -86,13 +90,21 @@ impl Schema {
     fn name(&self) -> &'static str {
         match self {
             Self::Any => "any",
-            Self::AnyMap | Self::Map(_) | Self::Object(_) => "object",
+            Self::AnyMap | Self::Map(_) | Self::Object(_) | Self::Switch(_) => "object",
             Self::Text | Self::Secret | Self::Formatted(_) | Self::OneOf(_) | Self::Command => {
                 "string"
             }
             Self::Bool => "boolean",
             Self::Integer(..) => "integer",
-            Self::List(_) | Self::Tuple(_) => "array",
+            Self::List(_) | Self::OneOrMore(_) | Self::Tuple(_) => "array",
+        }
+    }
+
+    /// The keys that its map may have, when there are no others.
+    fn keys(&self) -> Option<&'static [Key]> {
+        match self {
+            Self::Object(keys) | Self::Switch(keys) => Some(keys),
+            _ => None,
         }
     }
 }
@@ -103,10 +115,10 @@ pub fn child(schema: &'static Schema, key: &str) -> Option<&'static Schema> {
     match schema {
         Schema::Any | Schema::AnyMap => Some(&Schema::Any),
         Schema::Map(item) => Some(item),
-        Schema::Object(keys) => keys
+        _ => schema
+            .keys()?
             .iter()
             .find(|known| known.name == key)
             .map(|known| &known.schema),
-        _ => None,
     }
 }

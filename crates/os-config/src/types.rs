@@ -2,10 +2,12 @@
 //! Owns the names and meanings of the keys; where values come from and how they are checked is not its business
 //! (`schema` checks before anything reaches these types).
 
+mod cluster;
 mod docker;
 mod network;
 mod state;
 
+pub use cluster::{Cluster, ServerSettings, ServerSwitch};
 pub use docker::DockerBlock;
 pub use network::{Dns, Interface, ModemNetwork, Network, WifiNetwork};
 pub use state::{Ssh, State, Upgrade, UpgradePolicy};
@@ -135,8 +137,8 @@ pub struct Rancher {
     pub http_load_retries: u32,
     /// Wait for each image preload to finish.
     pub preload_wait: bool,
-    /// Settings of the cluster's agent and control plane; free.
-    pub cluster: Ordered<Value>,
+    /// The part of this machine in a cluster.
+    pub cluster: Cluster,
 }
 
 impl Default for Rancher {
@@ -174,7 +176,7 @@ impl Default for Rancher {
             shutdown_timeout: 60,
             http_load_retries: 6,
             preload_wait: false,
-            cluster: Ordered::new(),
+            cluster: Cluster::default(),
         }
     }
 }

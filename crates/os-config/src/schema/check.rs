@@ -55,6 +55,14 @@ impl Check<'_> {
             Schema::Map(item) => self.free_map(node, schema, item, path),
             Schema::Object(keys) => self.object(node, schema, keys, path),
             Schema::List(item) => self.list(node, schema, item, path),
+            Schema::OneOrMore(item) => match node.data {
+                Data::Scalar { .. } => self.value(node, item, path),
+                _ => self.list(node, schema, item, path),
+            },
+            Schema::Switch(keys) => match node.data {
+                Data::Scalar { .. } => self.scalar(node, &Schema::Bool, path),
+                _ => self.object(node, schema, keys, path),
+            },
             Schema::Tuple(names) => self.tuple(node, schema, names, path),
             Schema::Command => match node.data {
                 Data::List(_) => self.list(node, &Schema::List(&Schema::Text), &Schema::Text, path),

@@ -1,6 +1,6 @@
 //! Texts with a form: what they are called, what they must look like, what to write. Pure.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// The form of a text. Empty text always fits: it means "not set".
 #[derive(Debug)]
@@ -81,6 +81,53 @@ pub(super) static IPV6: Format = Format {
     },
 };
 
+/// A label of RFC 1123: it becomes a part of names in the cluster.
+pub(super) static CLUSTER_NAME: Format = Format {
+    name: "a name in a cluster",
+    advice: "write at most 63 letters a-z, digits and `-`, the first and last no `-`",
+    instead: None,
+    fits: |text| {
+        let letter = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        let is_short = text.len() <= 63;
+        is_short && text.bytes().all(letter) && !text.starts_with('-') && !text.ends_with('-')
+    },
+};
+
+pub(super) static SERVER_URL: Format = Format {
+    name: "the address of a server",
+    advice: "write it like https://10.0.0.5 or https://cluster.example.com:6440",
+    instead: None,
+    fits: |text| {
+        text.trim()
+            .strip_prefix("https://")
+            .is_some_and(is_host_with_port)
+    },
+};
+
+pub(super) static LISTEN: Format = Format {
+    name: "an address with port",
+    advice: "write it like 10.0.0.5:6440 or \"[::]:6440\"",
+    instead: None,
+    fits: |text| text.trim().parse::<SocketAddr>().is_ok(),
+};
+
+/// `host`, `host:port`, `[fd00::1]` or `[fd00::1]:port`, perhaps with a slash after it.
+fn is_host_with_port(text: &str) -> bool {
+    let text = text.strip_suffix('/').unwrap_or(text);
+    let (is_host, port) = if let Some(rest) = text.strip_prefix('[') {
+        let Some((host, port)) = rest.split_once(']') else {
+            return false;
+        };
+        (host.parse::<Ipv6Addr>().is_ok(), port)
+    } else {
+        let at = text.find(':').unwrap_or(text.len());
+        let (host, port) = text.split_at(at);
+        (is_host_name(host), port)
+    };
+    let is_port = |port: &str| port.parse::<u16>().is_ok_and(|port| port > 0);
+    is_host && (port.is_empty() || port.strip_prefix(':').is_some_and(is_port))
+}
+
 /// True for a name that the kernel takes and that is one word in `/etc/hosts`.
 pub(crate) fn is_host_name(text: &str) -> bool {
     let letter = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
@@ -93,7 +140,7 @@ mod tests {
 
     #[test]
     fn forms() {
-        let cases: [(&Format, &[&str], &[&str]); 5] = [
+        let cases: [(&Format, &[&str], &[&str]); 8] = [
             (
                 &HOST_NAME,
                 &["a", "web-1.example.com", "a_b"],
@@ -115,6 +162,37 @@ mod tests {
                 &["8.8.8", "dns.example"],
             ),
             (&IPV4, &["10.0.0.1"], &["::1"]),
+            (
+                &CLUSTER_NAME,
+                &["web-1", "7", &"a".repeat(63)],
+                &["Web", "a.b", "-a", "a-", "a_b", &"a".repeat(64)],
+            ),
+            (
+                &SERVER_URL,
+                &[
+                    "https://10.0.0.5",
+                    "https://a.example:6440/",
+                    "https://[fd00::1]",
+                    "https://[fd00::1]:6440",
+                ],
+                &[
+                    "10.0.0.5",
+                    "http://10.0.0.5",
+                    "https://",
+                    "https://a:0",
+                    "https://a:66666",
+                    "https://u@a",
+                    "https://a/b",
+                    "https://fd00::1",
+                    "https://[fd00::1",
+                    "https://a b",
+                ],
+            ),
+            (
+                &LISTEN,
+                &["10.0.0.5:6440", "[::]:6440"],
+                &["6440", ":6440", "host:6440", "::"],
+            ),
         ];
         for (format, good, bad) in cases {
             good.iter()

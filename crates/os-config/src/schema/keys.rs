@@ -2,9 +2,12 @@
 
 use super::Kind::{Ignored, Plain, Planned, Private, Required};
 use super::Schema::{
-    AnyMap, Bool, Command, Formatted, Integer, List, Map, Object, OneOf, Secret, Text, Tuple,
+    AnyMap, Bool, Command, Formatted, Integer, List, Map, Object, OneOf, OneOrMore, Secret, Switch,
+    Text, Tuple,
 };
-use super::formats::{ADDRESS, CIDR, HOST_NAME, IPV4, IPV6, MODE};
+use super::formats::{
+    ADDRESS, CIDR, CLUSTER_NAME, HOST_NAME, IPV4, IPV6, LISTEN, MODE, SERVER_URL,
+};
 use super::{Key, Kind, Schema};
 
 const MAX_SECONDS: i64 = 86_400;
@@ -107,7 +110,26 @@ static RANCHER: &[Key] = &[
     key("shutdown_timeout", Integer(5, MAX_SECONDS)),
     planned("http_load_retries", Integer(0, 1000)),
     planned("preload_wait", Bool),
-    planned("cluster", AnyMap),
+    key("cluster", Object(CLUSTER)),
+];
+
+static CLUSTER: &[Key] = &[
+    key("server", Switch(SERVER)),
+    key("join", OneOrMore(&Formatted(&SERVER_URL))),
+    of_kind("token", Secret, Private),
+    key("name", Formatted(&CLUSTER_NAME)),
+    key("address", Formatted(&ADDRESS)),
+    key("labels", Map(&Text)),
+];
+
+static SERVER: &[Key] = &[
+    key("listen", Formatted(&LISTEN)),
+    key("names", OneOrMore(&Text)),
+    key("data", Text),
+    key("etcd", OneOrMore(&Formatted(&SERVER_URL))),
+    key("etcd_ca", Text),
+    key("etcd_cert", Text),
+    key("etcd_key", Text),
 ];
 
 static DOCKER: &[Key] = &[

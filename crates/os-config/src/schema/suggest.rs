@@ -40,9 +40,7 @@ pub(super) fn for_key(schema: &'static Schema, path: &str, key: &str) -> String 
 }
 
 fn closest(schema: &'static Schema, key: &str) -> Option<&'static str> {
-    let Schema::Object(keys) = schema else {
-        return None;
-    };
+    let keys = schema.keys()?;
     let allowed = if key.chars().count() < 5 { 1 } else { 2 };
     let written = key.to_lowercase().replace('-', "_");
     let scored = keys

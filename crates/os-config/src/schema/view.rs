@@ -17,8 +17,11 @@ pub fn to_value(node: &Node, schema: &'static Schema) -> Value {
                     .collect(),
             )
         }
-        (Data::List(items), Schema::List(item)) => {
+        (Data::List(items), Schema::List(item) | Schema::OneOrMore(item)) => {
             items.iter().map(|entry| to_value(entry, item)).collect()
+        }
+        (Data::Scalar { text, .. }, Schema::OneOrMore(item)) if !text.is_empty() => {
+            Value::Array(vec![to_value(node, item)])
         }
         (Data::List(items), Schema::Tuple(_) | Schema::Command) => items
             .iter()
@@ -30,6 +33,7 @@ pub fn to_value(node: &Node, schema: &'static Schema) -> Value {
             | Schema::Secret
             | Schema::Formatted(_)
             | Schema::OneOf(_)
+            | Schema::OneOrMore(_)
             | Schema::Command,
         ) => Value::String(text.clone()),
         _ => node.to_value(),
@@ -39,7 +43,7 @@ pub fn to_value(node: &Node, schema: &'static Schema) -> Value {
 /// Takes empty texts out of closed maps, where they mean "not set": `rancher.state.dev=` undoes what a lower layer says.
 pub fn drop_empty(value: &mut Value, schema: &'static Schema) {
     match (value, schema) {
-        (Value::Object(map), Schema::Object(_)) => {
+        (Value::Object(map), Schema::Object(_) | Schema::Switch(_)) => {
             map.retain(|_, inner| inner.as_str() != Some(""));
             for (name, inner) in map.iter_mut() {
                 child(schema, name)
@@ -50,7 +54,7 @@ pub fn drop_empty(value: &mut Value, schema: &'static Schema) {
         (Value::Object(map), Schema::Map(item)) => {
             map.values_mut().for_each(|inner| drop_empty(inner, item))
         }
-        (Value::Array(items), Schema::List(item)) => {
+        (Value::Array(items), Schema::List(item) | Schema::OneOrMore(item)) => {
             items.iter_mut().for_each(|inner| drop_empty(inner, item))
         }
         _ => {}
@@ -62,11 +66,9 @@ pub fn redact(node: &mut Node, schema: &'static Schema) {
     let Data::Map(map) = &mut node.data else {
         return;
     };
-    let private = |name: &str| match schema {
-        Schema::Object(keys) => keys
-            .iter()
-            .any(|key| key.name == name && key.kind == Kind::Private),
-        _ => false,
+    let private = |name: &str| {
+        let mut keys = schema.keys().into_iter().flatten();
+        keys.any(|key| key.name == name && key.kind == Kind::Private)
     };
     map.retain(|name, entry| {
         let Some(schema) = child(schema, name) else {
