@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use api::agent::Frame;
 use api::problem::{self, Problem, Reason};
 use client::Client;
 use tokio::sync::watch;
@@ -159,6 +160,9 @@ impl Session {
             let Some(frame) = next? else {
                 return Ok(End::Broken(format!("{server} has ended the connection")));
             };
+            if let Frame::Servers { urls } = &frame {
+                self.learn_servers(urls);
+            }
             let mut outcome = Ok(Taken::Same);
             self.catalog.send_if_modified(|catalog| {
                 outcome = Arc::make_mut(catalog).take(frame);
@@ -171,6 +175,29 @@ impl Session {
                 Err(gap) => return Ok(End::Broken(gap.to_string())),
             }
         }
+    }
+
+    /// The server that this host has joined by stays the first: it is reached from here, whatever the servers say of themselves.
+    fn learn_servers(&self, urls: &[String]) {
+        let known = self.identity();
+        let others = urls.iter().filter(|url| known.servers.first() != Some(url));
+        let servers: Vec<String> = known
+            .servers
+            .iter()
+            .take(1)
+            .chain(others)
+            .cloned()
+            .collect();
+        if servers == known.servers {
+            return;
+        }
+        let identity = Identity {
+            servers,
+            ..Identity::clone(&known)
+        };
+        // What cannot be kept is told again at the next connection.
+        identity.save(&self.folder).ok();
+        self.renewed(identity);
     }
 
     async fn save_changes(&self) {

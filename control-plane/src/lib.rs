@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod agents;
+mod certificate;
 mod events;
 pub mod http;
 mod loops;

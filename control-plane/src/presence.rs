@@ -16,9 +16,9 @@ pub const ALIVE: &str = "/alive/";
 pub const SERVERS: &str = "/servers/";
 
 /// Seconds after which the hosts of a server that has died are not heard of any more.
-const TTL: u32 = 12;
+const TTL: u32 = 10;
 /// How often the server says that it lives.
-const KEEP: Duration = Duration::from_secs(4);
+const KEEP: Duration = Duration::from_secs(3);
 /// After a failure.
 const AGAIN: Duration = Duration::from_secs(1);
 /// Hosts that come and go within this time share a write.

@@ -1,22 +1,20 @@
 //! A running server: its parts, and how they come up.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::Duration;
 
 use api::Id;
 use api::access::{ApiKeyKind, Role, TokenKind, UserKind};
 use api::problem::Problem;
 use api::project::ProjectKind;
 use api::resource::Kind;
-use jiff::Timestamp;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::agents::Hub;
+use crate::certificate::{self, Maker};
 use crate::http::{self, tls};
 use crate::mirror::Mirror;
 use crate::objects::{self, Draft, Objects, now};
@@ -28,8 +26,6 @@ use crate::{events, loops, presence};
 
 /// Where the CA lies in the store.
 const CA: &str = "/ca";
-/// How often the server's certificate is made anew: well before it ends.
-const RENEW: Duration = Duration::from_secs(10 * 86_400);
 /// Name of the first user.
 pub const ADMIN: &str = "admin";
 /// Name of the first project.
@@ -76,6 +72,9 @@ pub enum Error {
     Pki(#[from] pki::Error),
     /// Its certificate is not one.
     #[error(transparent)]
+    Certificate(#[from] certificate::Error),
+    /// TLS cannot be set up.
+    #[error(transparent)]
     Tls(#[from] tls::Error),
     /// The store holds what cannot be.
     #[error("the first objects cannot be made")]
@@ -94,7 +93,7 @@ pub struct Server {
     /// The store in memory.
     pub mirror: Mirror,
     /// The cluster's CA.
-    pub authority: Authority,
+    pub authority: Arc<Authority>,
     /// The agents' streams.
     pub hub: Hub,
     /// 0: none yet.
@@ -141,7 +140,7 @@ pub async fn start(options: Options, stop: CancellationToken) -> Result<Started,
         .local_addr()
         .map_err(|error| Error::Listen(options.listen, error))?;
     let store = open(&options.store).await?;
-    let authority = authority(&*store).await?;
+    let authority = Arc::new(authority(&*store).await?);
     let objects = Objects::new(Arc::clone(&store));
     let first = first_objects(&objects, authority.hash())
         .await
@@ -162,7 +161,8 @@ pub async fn start(options: Options, stop: CancellationToken) -> Result<Started,
         .iter()
         .map(|name| presence::url(name, address.port()))
         .collect();
-    let certificate = certificate(&server, options.names, stop.clone())?;
+    let maker = Maker::new(Arc::clone(&server.authority), options.names);
+    let certificate = maker.start(certificate::USUAL, stop.clone())?;
     let tls = tls::config(server.authority.certificate(), certificate)?;
     let (running, stopping) = (Arc::clone(&server), stop.clone());
     let ended = tokio::spawn(async move {
@@ -266,39 +266,4 @@ async fn first_objects(
         Err(problem) if problem.reason == api::problem::Reason::Exists => Ok(None),
         Err(problem) => Err(problem),
     }
-}
-
-/// The server's certificate, made anew from time to time.
-fn certificate(
-    server: &Arc<Server>,
-    names: Vec<String>,
-    stop: CancellationToken,
-) -> Result<watch::Receiver<Arc<rustls::sign::CertifiedKey>>, Error> {
-    let (addresses, names): (Vec<_>, Vec<_>) = names
-        .into_iter()
-        .partition(|name| name.parse::<IpAddr>().is_ok());
-    let addresses: Vec<IpAddr> = addresses
-        .iter()
-        .filter_map(|name| name.parse().ok())
-        .collect();
-    let made = {
-        let server = Arc::clone(server);
-        move |at: Timestamp| -> Result<_, Error> {
-            let identity = server.authority.server(&names, &addresses, at)?;
-            Ok(tls::certified(&identity, server.authority.certificate())?)
-        }
-    };
-    let (sender, receiver) = watch::channel(made(now())?);
-    tokio::spawn(async move {
-        let renew = async {
-            loop {
-                tokio::time::sleep(RENEW).await;
-                if let Ok(fresh) = made(now()) {
-                    sender.send_replace(fresh);
-                }
-            }
-        };
-        stop.run_until_cancelled(renew).await;
-    });
-    Ok(receiver)
 }

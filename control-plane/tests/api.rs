@@ -2,217 +2,21 @@
 // Test code: a failed unwrap is a failed test.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use std::net::Ipv4Addr;
+mod cluster;
+
 use std::time::Duration;
 
-use api::agent::{Fact, Frame, JoinAnswer, JoinRequest, Report, Seen};
-use api::container::{ContainerState, ContainerStatus};
-use api::host::{HostFacts, HostState};
+use api::agent::{Fact, Frame, Report};
+use api::host::{Host, HostState};
 use api::list::List;
-use api::problem::{Problem, Reason};
-use api::{Container, Event, Host, Network, Project, Token, User};
-use client::{Client, Error, Identity, Lines, Trust};
+use api::problem::Reason;
+use api::{Container, Event, Network, Project, Token, User};
+use client::{Client, Error, Identity, Trust};
+use cluster::{Cluster, container, next, refused, start, told};
 use control_plane::secret::JoinToken;
-use control_plane::server::{self, Options, Started, StoreOptions};
+use control_plane::server::StoreOptions;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
-
-struct Cluster {
-    folder: tempfile::TempDir,
-    started: Started,
-    stop: CancellationToken,
-    key: String,
-}
-
-impl Cluster {
-    async fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let stop = CancellationToken::new();
-        let started = start(folder.path(), "127.0.0.1:0", &stop).await;
-        let key = started.admin_key.clone().unwrap();
-        Self {
-            folder,
-            started,
-            stop,
-            key,
-        }
-    }
-
-    fn url(&self) -> String {
-        format!("https://{}", self.started.address)
-    }
-
-    fn ca(&self) -> Trust {
-        Trust::Ca(self.started.server.authority.certificate().to_owned())
-    }
-
-    fn with(&self, identity: Identity) -> Client {
-        Client::new(&self.url(), self.ca(), identity).unwrap()
-    }
-
-    fn admin(&self) -> Client {
-        self.with(Identity::Key(self.key.clone()))
-    }
-
-    async fn user(&self, name: &str, role: Option<&str>) -> Client {
-        let admin = self.admin();
-        let user: User = admin
-            .post("/v1/users", &json!({"name": name}))
-            .await
-            .unwrap();
-        let key: api::ApiKey = admin
-            .post(
-                "/v1/keys",
-                &json!({"name": name, "spec": {"user": user.meta.id}}),
-            )
-            .await
-            .unwrap();
-        if let Some(role) = role {
-            let project: Project = admin.get("/v1/projects/default").await.unwrap();
-            let mut spec = serde_json::to_value(&project.spec).unwrap();
-            spec["members"][user.meta.id.as_str()] = json!(role);
-            let edit = json!({"revision": project.meta.revision, "spec": spec});
-            let _: Project = admin.put("/v1/projects/default", &edit).await.unwrap();
-        }
-        self.with(Identity::Key(key.status.key.unwrap()))
-    }
-
-    async fn token(&self, spec: Value) -> String {
-        let made: Token = self
-            .admin()
-            .post(
-                "/v1/projects/default/tokens",
-                &json!({"name": format!("t{}", rand::random::<u32>()), "spec": spec}),
-            )
-            .await
-            .unwrap();
-        assert_eq!(made.status.secret_hash, "");
-        made.status.token.unwrap()
-    }
-
-    /// As a new host would: it knows the token only.
-    async fn join(&self, token: &str, name: &str) -> Result<Member, Error> {
-        let parsed: JoinToken = token.parse().unwrap();
-        let stranger = Client::new(&self.url(), Trust::Hash(parsed.ca), Identity::None).unwrap();
-        let key = rcgen::KeyPair::generate().unwrap();
-        let csr = rcgen::CertificateParams::new(vec![])
-            .unwrap()
-            .serialize_request(&key)
-            .unwrap();
-        let request = JoinRequest {
-            token: token.to_owned(),
-            name: name.to_owned(),
-            labels: Default::default(),
-            address: None,
-            csr: csr.pem().unwrap(),
-            facts: HostFacts::default(),
-        };
-        let answer: JoinAnswer = stranger.post("/v1/join", &request).await?;
-        let identity = Identity::Certificate {
-            certificate: answer.certificate.clone(),
-            key: key.serialize_pem(),
-        };
-        let client = Client::new(&self.url(), Trust::Ca(answer.ca.clone()), identity).unwrap();
-        Ok(Member { answer, client })
-    }
-
-    async fn host(&self, name: &str) -> Host {
-        self.admin()
-            .get(&format!("/v1/projects/default/hosts/{name}"))
-            .await
-            .unwrap()
-    }
-
-    /// Until the host has the state.
-    async fn until(&self, name: &str, state: HostState) {
-        let mut last = None;
-        for _ in 0..100 {
-            last = Some(self.host(name).await.status.state);
-            if last == Some(state) {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-        panic!("{name} is {last:?}, not {state:?}");
-    }
-}
-
-async fn start(folder: &std::path::Path, listen: &str, stop: &CancellationToken) -> Started {
-    let options = Options {
-        listen: listen.parse().unwrap(),
-        names: vec!["127.0.0.1".into()],
-        store: StoreOptions::File(folder.join("store")),
-    };
-    // SQLite waits a moment for a file that the server before is letting go.
-    server::start(options, stop.clone()).await.unwrap()
-}
-
-struct Member {
-    answer: JoinAnswer,
-    client: Client,
-}
-
-impl Member {
-    async fn stream(&self, instance: &str, known: Option<(&str, u64)>) -> Result<Lines, Error> {
-        let (store, revision) = known.unwrap_or_default();
-        let path =
-            format!("/v1/agent/stream?instance={instance}&store={store}&revision={revision}");
-        self.client.lines(&path).await
-    }
-
-    async fn report(&self, report: &Report) {
-        let _: Value = self.client.post("/v1/agent/report", report).await.unwrap();
-    }
-}
-
-fn container(name: &str, last: u8) -> Seen {
-    Seen {
-        name: name.into(),
-        status: ContainerStatus {
-            docker_id: format!("{name}{}", "0".repeat(60)),
-            image: "web:1".into(),
-            state: ContainerState::Running,
-            address: Some(Ipv4Addr::new(10, 42, 0, last)),
-            ..ContainerStatus::default()
-        },
-    }
-}
-
-fn refused<T>(outcome: Result<T, Error>) -> Problem {
-    match outcome {
-        Err(Error::Refused(problem)) => problem,
-        Err(error) => panic!("{error:?}"),
-        Ok(_) => panic!("not refused"),
-    }
-}
-
-async fn next(lines: &mut Lines) -> Frame {
-    tokio::time::timeout(Duration::from_secs(10), lines.next())
-        .await
-        .unwrap()
-        .unwrap()
-        .unwrap()
-}
-
-/// The facts of the next frames, until one passes `enough`.
-async fn told(lines: &mut Lines, enough: impl Fn(&Fact) -> bool) -> (Vec<Fact>, u64) {
-    let mut all = Vec::new();
-    loop {
-        let (facts, revision) = match next(lines).await {
-            Frame::Whole {
-                facts, revision, ..
-            } => (facts, revision),
-            Frame::Changes { facts, to, .. } => (facts, to),
-            Frame::Alive { .. } => continue,
-            Frame::Removed => panic!("removed"),
-        };
-        let is_enough = facts.iter().any(&enough);
-        all.extend(facts);
-        if is_enough {
-            return (all, revision);
-        }
-    }
-}
 
 #[tokio::test]
 async fn hosts_join_and_hear_of_each_other() {
@@ -589,7 +393,12 @@ async fn a_server_comes_back_as_it_was() {
     let key = cluster.key.clone();
     let folder = cluster.folder;
     drop(cluster.started);
-    let started = start(folder.path(), &address, &stop).await;
+    let started = start(
+        StoreOptions::File(folder.path().join("store")),
+        &address,
+        &stop,
+    )
+    .await;
     assert_eq!(started.admin_key, None);
     let url = format!("https://{address}");
     let admin = Client::new(&url, Trust::Ca(ca), Identity::Key(key)).unwrap();

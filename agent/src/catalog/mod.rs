@@ -107,6 +107,8 @@ impl Catalog {
                 self.follows(revision)?;
                 Ok(Taken::Same)
             }
+            // Concerns the session.
+            Frame::Servers { .. } => Ok(Taken::Same),
             Frame::Removed => Ok(Taken::Removed),
         }
     }

@@ -12,6 +12,7 @@ use tokio::sync::{Notify, broadcast};
 use tokio_util::sync::CancellationToken;
 
 use super::feed::{self, Feed};
+use super::servers::Servers;
 use crate::http::lines::line;
 use crate::mirror::Mirror;
 use crate::store::{Batch, Change, Revision};
@@ -38,6 +39,7 @@ struct Streams {
     sessions: HashMap<Id, Session>,
     last_session: u64,
     is_cut_off: bool,
+    servers: Servers,
 }
 
 #[derive(Debug)]
@@ -74,7 +76,7 @@ impl Hub {
     /// Follows the mirror until `stop`.
     #[must_use]
     pub fn start(store: &str, mirror: &Mirror, stop: CancellationToken) -> Self {
-        let followed = mirror.follow_from_here("/objects/");
+        let followed = mirror.follow_from_here("/");
         let streams = Streams {
             store: store.to_owned(),
             revision: followed.revision,
@@ -112,7 +114,7 @@ impl Hub {
                 }
                 Err(RecvError::Closed) => return,
                 Err(RecvError::Lagged(_)) => {
-                    let followed = mirror.follow_from_here("/objects/");
+                    let followed = mirror.follow_from_here("/");
                     batches = followed.batches;
                     let all: Vec<Change> = followed
                         .entries
@@ -132,6 +134,16 @@ impl Hub {
     fn take(&self, revision: Revision, changes: Vec<Change>) {
         self.with(|streams| {
             streams.revision = revision;
+            let is_news = changes
+                .iter()
+                .fold(false, |any, change| streams.servers.take(change) | any);
+            if is_news {
+                let frame = streams.servers.frame();
+                for project in streams.projects.values() {
+                    // Nobody may listen.
+                    project.frames.send(frame.clone()).ok();
+                }
+            }
             let mut by_project: HashMap<Id, Vec<Change>> = HashMap::new();
             for change in changes {
                 if let Some(project) = feed::project_of(change.key()) {
@@ -152,7 +164,10 @@ impl Hub {
 
     /// Begins all feeds anew: changes were missed. Agents connect again.
     fn replace(&self, revision: Revision, all: Vec<Change>) {
-        self.with(|streams| streams.projects.clear());
+        self.with(|streams| {
+            streams.projects.clear();
+            streams.servers = Servers::default();
+        });
         self.take(revision, all);
     }
 
@@ -174,10 +189,12 @@ impl Hub {
             }
             let (session, stop) = streams.begin_session(project, host, instance)?;
             self.changed.notify_one();
+            let mut first = vec![streams.servers.frame()];
             let project = streams.project(project);
+            first.extend(project.feed.first(store, known));
             Ok(Attached {
                 frames: project.frames.subscribe(),
-                first: project.feed.first(store, known),
+                first,
                 stop,
                 session,
             })

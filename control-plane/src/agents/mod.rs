@@ -5,6 +5,7 @@ pub mod http;
 mod hub;
 mod join;
 mod report;
+mod servers;
 
 use api::host::HostKind;
 use api::problem::{Problem, Reason};

@@ -8,11 +8,11 @@ use crate::store::{Error, LeaseId, Store, Transaction, Write};
 
 const KEY: &str = "/leader";
 /// Seconds that a lost leader is waited for.
-const TTL: u32 = 10;
+const TTL: u32 = 8;
 /// How often the lease is kept.
-const KEEP: Duration = Duration::from_secs(3);
+const KEEP: Duration = Duration::from_secs(2);
 /// How often others try to become the leader.
-const TRY: Duration = Duration::from_secs(2);
+const TRY: Duration = Duration::from_millis(500);
 
 /// Does `work` while this server leads, for ever.
 pub async fn lead<W: Future<Output = ()>>(server: &Server, work: impl Fn() -> W) {

@@ -1,4 +1,6 @@
 //! Real etcd members on this machine (Debian's etcd-server), each with a folder and ports of its own.
+// Each test file uses a part of it.
+#![allow(dead_code)]
 
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};

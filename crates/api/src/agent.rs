@@ -182,6 +182,12 @@ pub enum Frame {
         /// Revision up to which everything was told.
         revision: u64,
     },
+    /// Where the servers are reached, `https://host:port`: any of them will do. Told at the beginning and when it changes; a server that
+    /// knows of no name that it is reached by does not stand here.
+    Servers {
+        /// In any order.
+        urls: Vec<String>,
+    },
     /// The host was removed: take down what was set up, and end.
     Removed,
 }
