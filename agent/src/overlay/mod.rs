@@ -1,19 +1,48 @@
 //! The network between the hosts: a Docker network of this host's block, routes to the others' blocks, and the firewall rules that let
 //! them through. Owns what carries its marks, and nothing else.
 
+mod apply;
+mod desired;
+mod docker_network;
+mod firewall;
+mod iptables;
+mod kernel;
+mod observe;
+mod plan;
+mod wanted;
+
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bollard::Docker;
+use rtnetlink::Handle;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::Catalog;
 use crate::identity::Own;
 
+use desired::Wish;
+use docker_network::Engine;
+use iptables::Iptables;
+
 /// Where every host answers its own containers: names on port 53, metadata on port 80. Never leaves the host.
 pub const SERVICES: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 250);
+
+/// What the names of our links begin with.
+pub const PREFIX: &str = "ros-";
+/// Link of Docker's network.
+pub const BRIDGE: &str = "ros-br";
+/// Link of the VXLAN.
+pub const VXLAN: &str = "ros-vx";
+/// Link of WireGuard.
+pub const WIREGUARD: &str = "ros-wg";
+/// Everything is looked at again after this long, whatever happens.
+const AGAIN: Duration = Duration::from_secs(10);
+/// Plans for one look: what is made builds on each other, a few steps deep.
+const PLANS: u32 = 6;
 
 /// What the network of this host is made with.
 #[derive(Debug, Clone)]
@@ -54,13 +83,136 @@ pub struct DockerNetwork {
 /// anew. Leaves everything in place when it ends: containers keep their network while the agent is away.
 pub async fn run(
     options: Options,
-    catalog: watch::Receiver<Arc<Catalog>>,
+    mut catalog: watch::Receiver<Arc<Catalog>>,
     state: watch::Sender<State>,
     wake: Arc<Notify>,
     stop: CancellationToken,
 ) {
-    stop.cancelled().await;
-    drop((options, catalog, state, wake));
+    let mut network = match Network::new(options) {
+        Ok(network) => network,
+        Err(error) => {
+            let problems = vec![format!("the kernel's network cannot be reached: {error}")];
+            state.send_modify(|state| state.problems = problems);
+            stop.cancelled().await;
+            return;
+        }
+    };
+    loop {
+        let known = catalog.borrow_and_update().clone();
+        // A round is short, and never cut in the middle.
+        let now = network.settle(&known).await;
+        state.send_if_modified(|state| {
+            let is_new = *state != now;
+            *state = now;
+            is_new
+        });
+        tokio::select! {
+            () = stop.cancelled() => return,
+            Ok(()) = catalog.changed() => {}
+            () = wake.notified() => {}
+            () = tokio::time::sleep(AGAIN) => {}
+        }
+    }
+}
+
+/// The network of this host, with what is remembered between two looks.
+pub struct Network {
+    options: Options,
+    handle: Handle,
+    iptables: Iptables,
+    engine: Engine,
+    steps: usize,
+}
+
+impl Network {
+    /// Speaks to the kernel of the network namespace that it is made in.
+    ///
+    /// # Errors
+    /// When netlink cannot be opened.
+    pub fn new(options: Options) -> std::io::Result<Self> {
+        let (connection, handle, _) = rtnetlink::new_connection()?;
+        // Ends with the handle.
+        tokio::spawn(connection);
+        Ok(Self {
+            options,
+            handle,
+            iptables: Iptables::default(),
+            engine: Engine::default(),
+            steps: 0,
+        })
+    }
+
+    /// How many steps it has taken since it was made: none, when everything was as it should be.
+    #[must_use]
+    pub fn steps(&self) -> usize {
+        self.steps
+    }
+
+    /// Looks and does until nothing is left to do, or something fails.
+    pub async fn settle(&mut self, catalog: &Catalog) -> State {
+        let mut state = State::default();
+        for _ in 0..PLANS {
+            let (steps, next) = self.round(catalog).await;
+            state = next;
+            if steps == 0 {
+                return state;
+            }
+        }
+        state.problems.push("the network of this host does not come to rest: does another program change it? See the agent's log".into());
+        state
+    }
+
+    /// Looks once and does what can be done now. Gives how many steps that were; failed ones do not count.
+    async fn round(&mut self, catalog: &Catalog) -> (usize, State) {
+        let look = observe::observe(
+            &self.options,
+            &self.handle,
+            &mut self.iptables,
+            &self.engine,
+        );
+        let observed = match look.await {
+            Ok(observed) => observed,
+            Err(error) => {
+                let problems = vec![api::problem::chain(&error)];
+                return (
+                    0,
+                    State {
+                        problems,
+                        ..State::default()
+                    },
+                );
+            }
+        };
+        let wish = desired::desired(catalog, &self.options.own);
+        let plan = plan::plan(&wish, &observed);
+        let errors = apply::apply(
+            &self.handle,
+            &self.options.docker,
+            &mut self.iptables,
+            &plan.steps,
+        )
+        .await;
+        let mut problems = plan.problems;
+        problems.extend(errors.iter().map(|error| api::problem::chain(error)));
+        let ours = observed
+            .engine
+            .ours()
+            .filter(|_| matches!(wish, Wish::Network(_)));
+        let network = ours.map(|ours| DockerNetwork {
+            id: ours.id.clone(),
+            name: ours.name.clone(),
+        });
+        self.engine = observed.engine;
+        self.steps += plan.steps.len();
+        let state = State {
+            public_key: None,
+            wireguard: false,
+            mtu: plan.mtu,
+            network,
+            problems,
+        };
+        (plan.steps.len() - errors.len(), state)
+    }
 }
 
 /// What could not be taken down.
@@ -74,6 +226,46 @@ pub struct TakeDownError {
 ///
 /// # Errors
 /// What stays.
-pub async fn take_down(_docker: &Docker, _folder: &std::path::Path) -> Result<(), TakeDownError> {
-    Ok(())
+pub async fn take_down(docker: &Docker, folder: &Path) -> Result<(), TakeDownError> {
+    let mut failed: Vec<String> = Vec::new();
+    if let Err(error) = docker_network::take_down(docker).await {
+        failed.push(format!("Docker's network: {error}"));
+    }
+    if let Err(error) = take_down_kernel().await {
+        failed.push(format!("links and routes: {error}"));
+    }
+    if let Err(error) = Iptables::take_down().await {
+        failed.push(format!("firewall rules: {error}"));
+    }
+    let _ = folder;
+    if failed.is_empty() {
+        return Ok(());
+    }
+    Err(TakeDownError {
+        what: failed.join("; "),
+    })
+}
+
+async fn take_down_kernel() -> Result<(), String> {
+    let (connection, handle, _) = rtnetlink::new_connection().map_err(|error| error.to_string())?;
+    let running = tokio::spawn(connection);
+    let kernel = kernel::observe(&handle)
+        .await
+        .map_err(|error| error.to_string())?;
+    let observed = observe::Observed {
+        kernel,
+        ..observe::Observed::default()
+    };
+    let mut failed = Vec::new();
+    for step in plan::plan(&Wish::Nothing, &observed).steps {
+        if let Err(error) = apply::kernel(&handle, &step).await {
+            failed.push(format!("{step}: {error}"));
+        }
+    }
+    running.abort();
+    if failed.is_empty() {
+        Ok(())
+    } else {
+        Err(failed.join("; "))
+    }
 }

@@ -1,0 +1,107 @@
+//! Reads the kernel, Docker and the firewall into a plain struct. Changes nothing.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
+
+use rtnetlink::Handle;
+
+use super::docker_network::{self, Engine};
+use super::firewall::{Family, Loaded};
+use super::iptables::{self, Iptables};
+use super::kernel::{self, Kernel};
+use super::{BRIDGE, Options};
+
+/// What there is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Observed {
+    /// Links, addresses, routes, neighbours.
+    pub kernel: Kernel,
+    /// Settings of the kernel that we look after, by path below `/proc/sys`; those that are not there are missing.
+    pub settings: BTreeMap<String, String>,
+    /// What Docker says, or has said last.
+    pub engine: Engine,
+    /// Docker does not answer: why.
+    pub engine_down: Option<String>,
+    /// The firewall.
+    pub firewall: BTreeMap<Family, Loaded>,
+}
+
+/// Why nothing can be said.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The kernel does not answer.
+    #[error("the kernel's links and routes cannot be read")]
+    Kernel(#[source] rtnetlink::Error),
+    /// The firewall cannot be read.
+    #[error("the firewall cannot be read")]
+    Firewall(#[source] iptables::Error),
+}
+
+/// Path of the setting that lets a host pass packets on.
+pub const FORWARD: &str = "net/ipv4/ip_forward";
+
+/// Settings that we look after, with the values that they need.
+///
+/// The bridge answers for addresses that are routed elsewhere (containers believe the whole subnet on their link), at once and not after a
+/// random delay of up to 0.8 s.
+#[must_use]
+pub fn settings() -> [(String, &'static str); 3] {
+    [
+        (FORWARD.to_owned(), "1"),
+        (format!("net/ipv4/conf/{BRIDGE}/proxy_arp"), "1"),
+        (format!("net/ipv4/neigh/{BRIDGE}/proxy_delay"), "0"),
+    ]
+}
+
+/// Reads it all. While Docker does not answer, `last` stands for what it would say: its containers may go on without it.
+///
+/// # Errors
+/// When the kernel or the firewall cannot be read.
+pub async fn observe(
+    options: &Options,
+    handle: &Handle,
+    iptables: &mut Iptables,
+    last: &Engine,
+) -> Result<Observed, Error> {
+    let kernel = kernel::observe(handle).await.map_err(Error::Kernel)?;
+    let (engine, engine_down) = match docker_network::observe(&options.docker).await {
+        Ok(engine) => (engine, None),
+        Err(error) => (last.clone(), Some(api::problem::chain(&error))),
+    };
+    let mut firewall = BTreeMap::new();
+    let loaded = iptables
+        .observe(Family::V4)
+        .await
+        .map_err(Error::Firewall)?;
+    firewall.insert(Family::V4, loaded);
+    // Without ip6tables there is nothing of ours in it.
+    if let Ok(loaded) = iptables.observe(Family::V6).await {
+        firewall.insert(Family::V6, loaded);
+    }
+    let read = |(path, _): &(String, &str)| {
+        let value = std::fs::read_to_string(Path::new("/proc/sys").join(path)).ok()?;
+        Some((path.clone(), value.trim().to_owned()))
+    };
+    Ok(Observed {
+        kernel,
+        settings: settings().iter().filter_map(read).collect(),
+        engine,
+        engine_down,
+        firewall,
+    })
+}
+
+/// Whether an address is one of this host's.
+#[must_use]
+pub fn is_own(kernel: &Kernel, address: IpAddr) -> bool {
+    kernel
+        .addresses
+        .iter()
+        .any(|(_, net)| net.addr() == address)
+}
+
+/// Addresses of containers on this host that run.
+pub fn containers(engine: &Engine) -> impl Iterator<Item = Ipv4Addr> + '_ {
+    engine.members.iter().filter_map(|member| member.address)
+}

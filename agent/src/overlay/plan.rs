@@ -1,0 +1,486 @@
+//! What to do to get from what there is to what should be. Pure; each step prints its reason.
+//!
+//! A plan holds what can be done now: what builds on it (routes on a link that is yet to be made) is in the next one.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::net::IpAddr;
+
+use super::desired::{Desired, Wish};
+use super::docker_network::{self, Bridge, Engine};
+use super::firewall::{self, Chains, Family, Rules};
+use super::kernel::{self, Kernel, Link, Mac, Neighbour, Route, Vxlan};
+use super::observe::{self, FORWARD, Observed};
+use super::wanted::{self, Wanted};
+use super::{BRIDGE, PREFIX, SERVICES, VXLAN};
+
+/// What to do, and what hinders.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// In order.
+    pub steps: Vec<Step>,
+    /// In words for people, each with what to do.
+    pub problems: Vec<String>,
+    /// MTU of the link by which the others are reached; 0: not known.
+    pub mtu: u32,
+}
+
+/// One thing to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// A setting of the kernel.
+    Set { path: String, value: &'static str },
+    /// Docker's network; whether its engine filters.
+    MakeNetwork { bridge: Bridge, filters: bool },
+    /// Docker's network is to be another one, or not to be.
+    RemoveNetwork { id: String, why: String },
+    /// The VXLAN.
+    MakeVxlan { vxlan: Vxlan, mac: Mac, mtu: u32 },
+    /// A link of ours.
+    RemoveLink {
+        index: u32,
+        name: String,
+        why: &'static str,
+    },
+    /// A link of ours has another MTU.
+    Mtu {
+        index: u32,
+        name: String,
+        from: u32,
+        to: u32,
+    },
+    /// A link of ours is down.
+    Up { index: u32, name: String },
+    /// The address of names and metadata, on the loopback link.
+    AddServices { index: u32 },
+    /// The same is not wanted any more.
+    RemoveServices { index: u32 },
+    /// A route.
+    AddRoute { route: Route, name: String },
+    /// A route of ours that is not wanted any more.
+    RemoveRoute { route: Route, name: String },
+    /// An entry of a VXLAN's tables.
+    AddNeighbour { index: u32, neighbour: Neighbour },
+    /// The same is not wanted any more.
+    RemoveNeighbour { index: u32, neighbour: Neighbour },
+    /// What iptables-restore is to be told, and the chains that are there then.
+    Firewall {
+        family: Family,
+        text: String,
+        chains: Chains,
+    },
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Set { path, value } => write!(
+                f,
+                "set {path} to {value}: packets between containers and hosts need it"
+            ),
+            Self::MakeNetwork { bridge, .. } => write!(
+                f,
+                "make Docker's network {} ({} of {}, mtu {}): it is not there",
+                bridge.name, bridge.made.range, bridge.made.subnet, bridge.made.mtu
+            ),
+            Self::RemoveNetwork { why, .. } => write!(f, "remove Docker's network: {why}"),
+            Self::MakeVxlan { vxlan, mtu, .. } => {
+                write!(
+                    f,
+                    "make link {VXLAN} (id {}, port {}, mtu {mtu}): it is not there",
+                    vxlan.id, vxlan.port
+                )
+            }
+            Self::RemoveLink { name, why, .. } => write!(f, "remove link {name}: {why}"),
+            Self::Mtu { name, from, to, .. } => write!(
+                f,
+                "set the mtu of {name} from {from} to {to}: that is what fits"
+            ),
+            Self::Up { name, .. } => write!(f, "set link {name} up: it is down"),
+            Self::AddServices { .. } => write!(
+                f,
+                "add {SERVICES} to the loopback link: names and metadata are there"
+            ),
+            Self::RemoveServices { .. } => write!(
+                f,
+                "remove {SERVICES} from the loopback link: there is no network"
+            ),
+            Self::AddRoute { route, name } => {
+                write!(f, "route {} by {name}: containers are there", route.to)
+            }
+            Self::RemoveRoute { route, name } => write!(
+                f,
+                "remove the route {} by {name}: nothing is there any more",
+                route.to
+            ),
+            Self::AddNeighbour { neighbour, .. } => {
+                write!(f, "add {neighbour} to {VXLAN}: a host is there")
+            }
+            Self::RemoveNeighbour { neighbour, .. } => write!(
+                f,
+                "remove {neighbour} from {VXLAN}: no host is there any more"
+            ),
+            Self::Firewall { family, text, .. } => {
+                write!(
+                    f,
+                    "load {} lines of firewall rules ({family:?}): ours are not as they should be",
+                    text.lines().count()
+                )
+            }
+        }
+    }
+}
+
+/// What to do for `wish`.
+#[must_use]
+pub fn plan(wish: &Wish, observed: &Observed) -> Plan {
+    match wish {
+        Wish::Wait(problems) => Plan {
+            problems: problems.clone(),
+            ..Plan::default()
+        },
+        Wish::Nothing => nothing(observed),
+        Wish::Network(desired) => network(desired, observed),
+    }
+}
+
+fn nothing(observed: &Observed) -> Plan {
+    let mut plan = Plan::default();
+    let why = "the project has no network any more";
+    if let (Some(ours), None) = (observed.engine.ours(), &observed.engine_down) {
+        if observed.engine.members.is_empty() {
+            plan.steps.push(Step::RemoveNetwork {
+                id: ours.id.clone(),
+                why: why.into(),
+            });
+        } else {
+            plan.problems.push(format!(
+                "{why}, but containers are attached to Docker's network {}: remove them",
+                ours.name
+            ));
+        }
+    }
+    stale_routes(&mut plan, observed, &[]);
+    firewall(&mut plan, observed, |_| Chains::new());
+    for link in observed
+        .kernel
+        .links
+        .iter()
+        .filter(|link| link.name.starts_with(PREFIX) && link.kind != "bridge")
+    {
+        plan.steps
+            .push(remove_link(link, "the project has no network any more"));
+    }
+    if let Some(index) = services_at(&observed.kernel) {
+        plan.steps.push(Step::RemoveServices { index });
+    }
+    plan
+}
+
+fn network(desired: &Desired, observed: &Observed) -> Plan {
+    let mut plan = Plan {
+        problems: desired.problems.clone(),
+        ..Plan::default()
+    };
+    if let Some(clash) = kernel::clash(&observed.kernel, desired.subnet) {
+        let (name, subnet) = (&desired.name, desired.subnet);
+        plan.problems.push(format!(
+            "network {name} ({subnet}) clashes with {clash}: nothing is set up on this host; give the project another subnet with \
+             `ros networks set {name} --subnet …`, or take that away"
+        ));
+        return plan;
+    }
+    if let Some(why) = &observed.engine_down {
+        plan.problems.push(format!(
+            "Docker does not answer ({why}): its containers are wired when it does"
+        ));
+        // Nothing is known of its containers, and what there is may be right.
+        if observed.engine == Engine::default() {
+            return plan;
+        }
+    }
+    let mut wanted = wanted::wanted(desired, observed);
+    plan.mtu = wanted.link_mtu;
+    plan.problems.append(&mut wanted.problems);
+    settings(&mut plan, observed);
+    docker(&mut plan, desired, observed, wanted.mtu);
+    services(&mut plan, observed);
+    links(&mut plan, observed, &wanted);
+    neighbours(&mut plan, observed, &wanted);
+    let rules = rules(desired, observed, &wanted);
+    firewall(&mut plan, observed, |family| {
+        firewall::chains(&rules, family)
+    });
+    routes(&mut plan, observed, &wanted);
+    stale_links(&mut plan, observed, &wanted);
+    plan
+}
+
+fn settings(plan: &mut Plan, observed: &Observed) {
+    for (path, value) in observe::settings() {
+        let is = observed.settings.get(&path);
+        // Settings of a link that is not there are missing.
+        if is.is_some_and(|is| is != value) || (is.is_none() && path == FORWARD) {
+            plan.steps.push(Step::Set { path, value });
+        }
+    }
+}
+
+fn docker(plan: &mut Plan, desired: &Desired, observed: &Observed, mtu: u32) {
+    let engine = &observed.engine;
+    if observed.engine_down.is_some() {
+        return;
+    }
+    let name = &desired.name;
+    let made = docker_network::wanted(desired, mtu);
+    let Some(ours) = engine.ours() else {
+        let is_taken = engine.others.contains(name)
+            || engine.bridges.iter().any(|bridge| bridge.name == *name);
+        if is_taken {
+            plan.problems.push(format!(
+                "Docker has a network {name} that is not the cluster's: remove it (`docker network rm {name}`), or rename the project's network"
+            ));
+            return;
+        }
+        let bridge = Bridge {
+            name: name.clone(),
+            mark: Some(desired.network.to_string()),
+            made,
+            ..Bridge::default()
+        };
+        let filters = engine.filters();
+        plan.steps.push(Step::MakeNetwork { bridge, filters });
+        return;
+    };
+    let mut same = made.clone();
+    same.mtu = ours.made.mtu;
+    let is_same = ours.mark.as_deref() == Some(desired.network.as_str())
+        && ours.name == *name
+        && ours.made == same;
+    if is_same && ours.made == made {
+        return;
+    }
+    let why = if is_same {
+        format!(
+            "it was made for packets of {} bytes, and {mtu} fit",
+            ours.made.mtu
+        )
+    } else {
+        format!(
+            "it was made as {} ({} of {}), and is to be {name} ({} of {})",
+            ours.name, ours.made.range, ours.made.subnet, made.range, made.subnet
+        )
+    };
+    if engine.members.is_empty() {
+        plan.steps.push(Step::RemoveNetwork {
+            id: ours.id.clone(),
+            why,
+        });
+    } else if !is_same || ours.made.mtu > mtu {
+        let names: Vec<&str> = engine
+            .members
+            .iter()
+            .map(|member| member.name.as_str())
+            .collect();
+        plan.problems.push(format!(
+            "Docker's network {} is to be made anew ({why}), which waits until no container is attached: `docker network disconnect {} NAME` and later \
+             `docker network connect {name} NAME` for {}",
+            ours.name, ours.name, names.join(", ")
+        ));
+    }
+}
+
+fn services_at(kernel: &Kernel) -> Option<u32> {
+    let is_it = |(_, net): &&(u32, ipnet::IpNet)| net.addr() == IpAddr::V4(SERVICES);
+    kernel.addresses.iter().find(is_it).map(|(link, _)| *link)
+}
+
+fn services(plan: &mut Plan, observed: &Observed) {
+    if services_at(&observed.kernel).is_none()
+        && let Some(lo) = observed.kernel.link("lo")
+    {
+        plan.steps.push(Step::AddServices { index: lo.index });
+    }
+}
+
+fn remove_link(link: &Link, why: &'static str) -> Step {
+    Step::RemoveLink {
+        index: link.index,
+        name: link.name.clone(),
+        why,
+    }
+}
+
+fn links(plan: &mut Plan, observed: &Observed, wanted: &Wanted) {
+    if let Some((vxlan, mac)) = wanted.vxlan {
+        match observed.kernel.link(VXLAN) {
+            None => plan.steps.push(Step::MakeVxlan {
+                vxlan,
+                mac,
+                mtu: wanted.mtu,
+            }),
+            Some(link) if link.vxlan != vxlan || link.mac != Some(mac) => {
+                plan.steps
+                    .push(remove_link(link, "it is not as it should be"));
+            }
+            Some(link) => fit(plan, link, wanted.mtu),
+        }
+    }
+    if let Some(bridge) = observed.kernel.link(BRIDGE) {
+        // No larger than the containers' own ends: what is larger would be lost without a word.
+        let made = observed.engine.ours().map_or(0, |ours| ours.made.mtu);
+        let mtu = if made == 0 {
+            wanted.mtu
+        } else {
+            made.min(wanted.mtu)
+        };
+        fit(plan, bridge, mtu);
+    }
+}
+
+fn fit(plan: &mut Plan, link: &Link, mtu: u32) {
+    let (index, name) = (link.index, link.name.clone());
+    if link.mtu != mtu {
+        plan.steps.push(Step::Mtu {
+            index,
+            name: name.clone(),
+            from: link.mtu,
+            to: mtu,
+        });
+    }
+    if !link.up {
+        plan.steps.push(Step::Up { index, name });
+    }
+}
+
+fn neighbours(plan: &mut Plan, observed: &Observed, wanted: &Wanted) {
+    let Some(link) = observed
+        .kernel
+        .link(VXLAN)
+        .filter(|_| wanted.vxlan.is_some())
+    else {
+        return;
+    };
+    let index = link.index;
+    let there: Vec<Neighbour> = observed
+        .kernel
+        .neighbours
+        .iter()
+        .filter(|(at, _)| *at == index)
+        .map(|(_, one)| *one)
+        .collect();
+    for neighbour in there.iter().filter(|one| !wanted.neighbours.contains(one)) {
+        plan.steps.push(Step::RemoveNeighbour {
+            index,
+            neighbour: *neighbour,
+        });
+    }
+    for neighbour in wanted.neighbours.iter().filter(|one| !there.contains(one)) {
+        plan.steps.push(Step::AddNeighbour {
+            index,
+            neighbour: *neighbour,
+        });
+    }
+}
+
+fn rules(desired: &Desired, observed: &Observed, wanted: &Wanted) -> Rules {
+    let engine = &observed.engine;
+    // A name that iptables would take for something else is not a link's.
+    let is_plain = |name: &&String| {
+        name.len() < 16
+            && name
+                .bytes()
+                .all(|byte| byte.is_ascii_graphic() && byte != b'+')
+    };
+    let mut bridges: BTreeSet<String> = engine
+        .bridges
+        .iter()
+        .map(|bridge| &bridge.made.link)
+        .filter(is_plain)
+        .cloned()
+        .collect();
+    bridges.insert(BRIDGE.to_owned());
+    Rules {
+        subnet: desired.subnet,
+        encapsulation: desired.encapsulation,
+        port: desired.port,
+        links: wanted.links.clone(),
+        peers: desired.peers.iter().map(|peer| peer.address).collect(),
+        bridges,
+        no_dns: engine
+            .members
+            .iter()
+            .filter(|member| !member.dns)
+            .filter_map(|member| member.address)
+            .collect(),
+        filters: engine.filters(),
+    }
+}
+
+fn firewall(plan: &mut Plan, observed: &Observed, chains: impl Fn(Family) -> Chains) {
+    for (family, loaded) in &observed.firewall {
+        let (family, chains) = (*family, chains(*family));
+        if let Some(text) = firewall::change(&chains, loaded) {
+            plan.steps.push(Step::Firewall {
+                family,
+                text,
+                chains,
+            });
+        }
+    }
+}
+
+fn routes(plan: &mut Plan, observed: &Observed, wanted: &Wanted) {
+    // Without the bridge and its address there is nothing to send from, and routes with that source are refused.
+    if !wanted.is_ready {
+        return;
+    }
+    let kernel = &observed.kernel;
+    for route in wanted
+        .routes
+        .iter()
+        .filter(|route| !kernel.routes.contains(route))
+    {
+        let name = kernel.name(route.link).to_owned();
+        plan.steps.push(Step::AddRoute {
+            route: route.clone(),
+            name,
+        });
+    }
+    stale_routes(plan, observed, &wanted.routes);
+}
+
+fn stale_routes(plan: &mut Plan, observed: &Observed, wanted: &[Route]) {
+    for route in observed
+        .kernel
+        .routes
+        .iter()
+        .filter(|route| route.protocol == kernel::PROTOCOL)
+    {
+        // One to the same place has replaced it.
+        if !wanted.iter().any(|one| one.to == route.to) {
+            let name = observed.kernel.name(route.link).to_owned();
+            plan.steps.push(Step::RemoveRoute {
+                route: route.clone(),
+                name,
+            });
+        }
+    }
+}
+
+/// Links of other encapsulations go once nothing is routed by them any more.
+fn stale_links(plan: &mut Plan, observed: &Observed, wanted: &Wanted) {
+    let kernel = &observed.kernel;
+    for link in kernel
+        .links
+        .iter()
+        .filter(|link| link.name.starts_with(PREFIX) && link.name != BRIDGE)
+    {
+        let is_wanted = wanted.links.contains(&link.name);
+        let is_used = kernel.routes.iter().any(|route| route.link == link.index);
+        if !is_wanted && !is_used {
+            plan.steps
+                .push(remove_link(link, "packets do not travel by it any more"));
+        }
+    }
+}
