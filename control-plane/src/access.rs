@@ -63,6 +63,11 @@ pub fn check<K: Kind>(who: &Who, verb: Verb, project: Option<&Project>) -> Resul
         Some(project) => project.spec.members.get(id).copied(),
         None => None,
     };
+    if K::IN_PROJECT && project.is_none() && !admin {
+        return Err(forbidden(
+            "only an administrator may look into all projects",
+        ));
+    }
     if K::IN_PROJECT || (K::PLURAL == ProjectKind::PLURAL && verb != Verb::Create) {
         let Some(role) = role else {
             return Err(Problem::new(Reason::NotFound, "there is no such project"));
@@ -209,6 +214,9 @@ mod tests {
                 .unwrap_err()
                 .reason
         };
+        let all = |who| check::<EventKind>(&who, Verb::Read, None).map_err(|it| it.reason);
+        assert_eq!(all(user(9, true)), Ok(()));
+        assert_eq!(all(user(1, false)), Err(Reason::Forbidden));
         assert_eq!(refused(host), Reason::Forbidden);
         assert_eq!(refused(Who::Nobody), Reason::Unauthenticated);
     }

@@ -4,7 +4,6 @@
 //! its own module.
 
 use std::ffi::OsString;
-use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -52,8 +51,7 @@ pub enum Command {
     /// Print the device that a LABEL=, UUID= or path means
     #[command(hide = true)]
     Dev(dev::DevArgs),
-    /// Run a command with the variables of rancher.environment
-    #[command(hide = true)]
+    /// The projects of a cluster; or run a command with the variables of rancher.environment
     Env(env::EnvArgs),
     /// Print a completion script for a shell
     #[command(after_help = "Example:\n  ros completion bash > /etc/bash_completion.d/ros")]
@@ -147,8 +145,7 @@ fn completion(shell: clap_complete::Shell) -> Outcome {
     let known = known.ok_or_else(|| format!("no completion for {shell} is known"))?;
     let mut script = Vec::new();
     known.write_registration(COMPLETE, "ros", "ros", "ros", &mut script)?;
-    std::io::stdout().write_all(&script)?;
-    Ok(ExitCode::SUCCESS)
+    cluster::print(&String::from_utf8_lossy(&script))
 }
 
 /// Answers a shell that asks what may follow; `None`: nobody asks.

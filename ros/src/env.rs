@@ -1,4 +1,5 @@
-//! `ros env`: run a command with rancher.environment.
+//! `ros env`: projects of a cluster under words of their own; everything else is a command that is run with rancher.environment, as
+//! ever.
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
@@ -6,24 +7,49 @@ use std::process::{Command, ExitCode};
 
 use os_config::store::load_running;
 
+use crate::cluster::{self, Common, ProjectsCommand};
 use crate::outcome::Outcome;
+
+const EXAMPLES: &str = "Without one of these words: run a command with the variables of rancher.environment; without any, print them.
+
+Examples:
+  ros env list
+  ros env use shop
+  ros env members add anna member
+  ros env printenv";
 
 /// Arguments of `ros env`.
 #[derive(Debug, clap::Args)]
+#[command(disable_help_subcommand = true, after_help = EXAMPLES)]
 pub struct EnvArgs {
-    /// The command; without one, the variables are printed
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-    command: Vec<OsString>,
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    command: Option<EnvCommand>,
 }
 
-/// Becomes the command. A variable that is set already stays as it is.
+#[derive(Debug, clap::Subcommand)]
+enum EnvCommand {
+    #[command(flatten)]
+    Projects(ProjectsCommand),
+    /// The command
+    #[command(external_subcommand)]
+    Run(Vec<OsString>),
+}
+
+/// Asks the cluster, or becomes the command. A variable that is set already stays as it is.
 pub fn run(args: EnvArgs) -> Outcome {
+    let command = match args.command {
+        Some(EnvCommand::Projects(command)) => return cluster::run_projects(command, &args.common),
+        Some(EnvCommand::Run(command)) => command,
+        None => Vec::new(),
+    };
     let environment = load_running().config.rancher.environment;
     let missing: Vec<(String, String)> = environment
         .into_iter()
         .filter(|(name, _)| std::env::var_os(name).is_none())
         .collect();
-    let Some((program, arguments)) = args.command.split_first() else {
+    let Some((program, arguments)) = command.split_first() else {
         for (name, value) in missing {
             println!("{name}={value}");
         }

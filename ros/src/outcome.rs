@@ -3,6 +3,8 @@
 use std::error::Error;
 use std::process::ExitCode;
 
+pub use api::problem::chain;
+
 /// What every command returns: the exit code, or the error that `main` prints before it exits with 1.
 pub type Outcome = Result<ExitCode, Box<dyn Error + Send + Sync>>;
 
@@ -22,32 +24,5 @@ pub fn report(outcome: Outcome) -> ExitCode {
             eprintln!("FATA[0000] {}", chain(error.as_ref()));
             ExitCode::FAILURE
         }
-    }
-}
-
-/// The error and its causes on one line.
-pub fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        cause = inner.source();
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::chain;
-
-    #[derive(Debug, thiserror::Error)]
-    #[error("outer")]
-    struct Outer(#[source] std::io::Error);
-
-    #[test]
-    fn causes_follow_the_error() {
-        let error = Outer(std::io::Error::other("inner"));
-        assert_eq!(chain(&error), "outer: inner");
     }
 }

@@ -247,6 +247,16 @@ impl Document {
             "description": "A page; with `watch`, one change a line.",
             "content": {"application/json": {"schema": list}, LINES: {"schema": change}},
         });
+        if K::PLURAL == EventKind::PLURAL {
+            let mut all = told.clone();
+            all["operationId"] = json!("listAllEvents");
+            all["summary"] =
+                json!("The events of all projects and of the cluster itself, for administrators.");
+            if let Some(parameters) = all["parameters"].as_array_mut() {
+                parameters.retain(|one| one["name"] != "project");
+            }
+            self.add("/v1/events", "get", all);
+        }
         self.add(&folder::<K>(), "get", told);
 
         let mut told = on_object::<K>(operation(

@@ -48,6 +48,8 @@ impl Paths {
             .kind::<NetworkKind>()
             .kind::<TokenKind>()
             .kind::<EventKind>()
+            // Those of all projects, and of none: for administrators.
+            .get("/v1/events", crud::list::<EventKind>)
     }
 
     /// What somebody may do with the objects of a kind.

@@ -52,7 +52,8 @@ pub struct Resolved {
 /// What the environment says.
 #[derive(Debug, Clone, Default)]
 pub struct Variables {
-    context: Option<String>,
+    /// Name of a context.
+    pub context: Option<String>,
     server: Option<String>,
     key: Option<String>,
     ca: Option<String>,

@@ -61,6 +61,12 @@ pub enum Error {
     /// What the server or the way to it refuses, with an advice.
     #[error("{0}")]
     Remote(String),
+    /// The server knows who asks, who may not.
+    #[error("{0}")]
+    Forbidden(String),
+    /// Whoever read what is printed went away: no failure.
+    #[error("nobody reads what is printed")]
+    Closed,
     /// Something else, in words.
     #[error("{0}")]
     Other(String),
@@ -78,6 +84,9 @@ impl From<client::Error> for Error {
     fn from(error: client::Error) -> Self {
         let said = chain(&error);
         let advice = match &error {
+            client::Error::Refused(problem) if problem.reason == Reason::Forbidden => {
+                return Self::Forbidden(problem.to_string());
+            }
             client::Error::Refused(problem) => return Self::Remote(refused(problem)),
             client::Error::Unreachable { .. } => {
                 "is the server running there (`systemctl status ros-server`), is this its address, and do firewalls let TCP through?"

@@ -6,15 +6,25 @@ mod args;
 mod complete;
 mod context;
 mod error;
+mod events;
 mod hosts;
+mod inspect;
+mod keys;
+mod networks;
+mod projects;
+mod ps;
 mod remote;
 mod server;
 mod systemd;
 mod tokens;
+mod users;
 
 use std::future::Future;
 
 use clap::Subcommand;
+
+pub use args::{Common, print};
+pub use projects::ProjectsCommand;
 
 use crate::outcome::Outcome;
 
@@ -29,8 +39,20 @@ pub enum ClusterCommand {
     Context(context::commands::ContextArgs),
     /// The hosts of the cluster
     Hosts(hosts::HostsArgs),
+    /// The containers of the cluster
+    Ps(ps::PsArgs),
     /// Tokens that hosts join with
     Tokens(tokens::TokensArgs),
+    /// The network between the hosts
+    Networks(networks::NetworksArgs),
+    /// Who may speak to the cluster
+    Users(users::UsersArgs),
+    /// The API keys of users
+    Keys(keys::KeysArgs),
+    /// Show any object, by name or id
+    Inspect(inspect::InspectArgs),
+    /// What has happened, and what happens
+    Events(events::EventsArgs),
 }
 
 /// Runs a command.
@@ -40,8 +62,19 @@ pub fn run(command: ClusterCommand) -> Outcome {
         ClusterCommand::Agent(args) => agent::run(*args),
         ClusterCommand::Context(args) => wait(context::commands::run(args)),
         ClusterCommand::Hosts(args) => wait(hosts::run(args)),
+        ClusterCommand::Ps(args) => wait(ps::run(args)),
         ClusterCommand::Tokens(args) => wait(tokens::run(args)),
+        ClusterCommand::Networks(args) => wait(networks::run(args)),
+        ClusterCommand::Users(args) => wait(users::run(args)),
+        ClusterCommand::Keys(args) => wait(keys::run(args)),
+        ClusterCommand::Inspect(args) => wait(inspect::run(args)),
+        ClusterCommand::Events(args) => wait(events::run(args)),
     }
+}
+
+/// Runs `ros env` with one of the words of projects.
+pub fn run_projects(command: ProjectsCommand, common: &Common) -> Outcome {
+    wait(projects::run(command, common))
 }
 
 /// What a plain user may call: everything that only asks the cluster, and a server with files of its own.

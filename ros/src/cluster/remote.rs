@@ -62,15 +62,16 @@ impl Remote {
         format!("{}/{}", self.folder::<K>(), quoted(name))
     }
 
-    /// All objects, by name, however many pages they are.
+    /// All objects, by name.
     pub async fn all<K: Kind>(&self) -> Result<Vec<Of<K>>> {
-        self.all_since::<K>().await.map(|(objects, _)| objects)
+        let (mut all, _) = self.all_below::<K>(&self.folder::<K>()).await?;
+        all.sort_by(|one, other| one.meta.name.cmp(&other.meta.name));
+        Ok(all)
     }
 
-    /// The same with the revision from which a watch misses nothing.
-    pub async fn all_since<K: Kind>(&self) -> Result<(Vec<Of<K>>, u64)> {
-        let folder = self.folder::<K>();
-        let mut page: List<Of<K>> = self.ask::<K, _>(&folder).await?;
+    /// All objects of a folder, however many pages they are, and the revision from which a watch misses nothing.
+    pub async fn all_below<K: Kind>(&self, folder: &str) -> Result<(Vec<Of<K>>, u64)> {
+        let mut page: List<Of<K>> = self.ask::<K, _>(folder).await?;
         // What changes while the pages are read is told by a watch from the first one on.
         let (revision, mut all) = (page.revision, page.items);
         while let Some(next) = page.next {
@@ -78,7 +79,6 @@ impl Remote {
             page = self.ask::<K, _>(&path).await?;
             all.append(&mut page.items);
         }
-        all.sort_by(|one, other| one.meta.name.cmp(&other.meta.name));
         Ok((all, revision))
     }
 
@@ -92,6 +92,15 @@ impl Remote {
     /// One object.
     pub async fn get<K: Kind>(&self, name: &str) -> Result<Of<K>> {
         self.ask::<K, _>(&self.path::<K>(name)).await
+    }
+
+    /// One object, if it is there.
+    pub async fn find<K: Kind>(&self, name: &str) -> Result<Option<Of<K>>> {
+        match self.client.get(&self.path::<K>(name)).await {
+            Ok(object) => Ok(Some(object)),
+            Err(client::Error::Refused(problem)) if problem.reason == Reason::NotFound => Ok(None),
+            Err(error) => Err(self.explain::<K>(error)),
+        }
     }
 
     /// Makes an object.

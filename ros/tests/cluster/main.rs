@@ -3,5 +3,8 @@
 // Test code: a failed unwrap is a failed test.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod access;
+mod errors;
 mod first;
+mod objects;
 mod setup;

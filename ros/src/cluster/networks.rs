@@ -1,0 +1,186 @@
+//! `ros networks`: the network between the hosts of the project.
+
+use api::Network;
+use api::network::{Encapsulation, NetworkKind};
+use clap::{Args, Subcommand, ValueEnum};
+use ipnet::Ipv4Net;
+
+use super::args::Common;
+use super::complete;
+use super::error::{Error, Result};
+use super::remote::Remote;
+use crate::outcome::Outcome;
+use crate::table::{or_dash, table};
+
+/// Arguments of `ros networks`.
+#[derive(Debug, Args)]
+pub struct NetworksArgs {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    command: Option<NetworksCommand>,
+}
+
+#[derive(Debug, Subcommand)]
+enum NetworksCommand {
+    /// List the networks (the default)
+    List,
+    /// Show a network
+    Show {
+        #[command(flatten)]
+        network: Named,
+    },
+    /// Change how a network travels; its subnet only while no host has a block of it
+    #[command(
+        after_help = "Examples:\n  ros networks set ros --encapsulation vxlan\n  ros networks set ros --subnet 10.50.0.0/16 --block-prefix 24\n  ros networks set ros --mtu auto --port usual"
+    )]
+    Set(Changes),
+}
+
+#[derive(Debug, Args)]
+struct Named {
+    /// Name or id of the network
+    #[arg(add = complete::names::<NetworkKind>())]
+    name: String,
+}
+
+#[derive(Debug, Args)]
+struct Changes {
+    #[command(flatten)]
+    network: Named,
+    /// How packets travel from host to host
+    #[arg(long, value_enum)]
+    encapsulation: Option<Way>,
+    /// Addresses of all containers
+    #[arg(long, value_name = "ADDRESS/LENGTH")]
+    subnet: Option<Ipv4Net>,
+    /// Prefix length of the block of each host
+    #[arg(long, value_name = "LENGTH")]
+    block_prefix: Option<u8>,
+    /// Largest packet, bytes; `auto`: each host finds it out from its own links
+    #[arg(long, value_name = "BYTES", value_parser = number::<u32>)]
+    mtu: Option<Number<u32>>,
+    /// UDP port of the encapsulation; `usual`: 51820 for wireguard, 4789 for vxlan
+    #[arg(long, value_name = "PORT", value_parser = number::<u16>)]
+    port: Option<Number<u16>>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Way {
+    /// Encrypted and authenticated
+    Wireguard,
+    /// Not encrypted, for networks that are trusted
+    Vxlan,
+    /// Plain routes, for hosts that share a link
+    Direct,
+}
+
+impl From<Way> for Encapsulation {
+    fn from(way: Way) -> Self {
+        match way {
+            Way::Wireguard => Self::Wireguard,
+            Way::Vxlan => Self::Vxlan,
+            Way::Direct => Self::Direct,
+        }
+    }
+}
+
+/// A number, or none of its own.
+#[derive(Debug, Clone, Copy)]
+struct Number<N>(Option<N>);
+
+fn number<N: std::str::FromStr>(text: &str) -> std::result::Result<Number<N>, String> {
+    if ["auto", "usual"].contains(&text) {
+        return Ok(Number(None));
+    }
+    let parsed = text.parse().map(|number| Number(Some(number)));
+    parsed.map_err(|_| "write a number, `auto` or `usual`".into())
+}
+
+/// Runs `ros networks`.
+pub async fn run(args: NetworksArgs) -> Outcome {
+    let (remote, shown) = (Remote::open(&args.common)?, args.common.shown);
+    match args.command.unwrap_or(NetworksCommand::List) {
+        NetworksCommand::List => {
+            let networks = remote.all::<NetworkKind>().await?;
+            shown.print(&networks, || rows(&networks))
+        }
+        NetworksCommand::Show { network } => {
+            let network = remote.get::<NetworkKind>(&network.name).await?;
+            shown.print(&network, || rows(std::slice::from_ref(&network)))
+        }
+        NetworksCommand::Set(changes) => {
+            let network = set(&remote, &changes).await?;
+            shown.print(&network, || rows(std::slice::from_ref(&network)))
+        }
+    }
+}
+
+async fn set(remote: &Remote, changes: &Changes) -> Result<Network> {
+    let Changes {
+        network,
+        encapsulation,
+        subnet,
+        block_prefix,
+        mtu,
+        port,
+    } = changes;
+    let is_nothing = encapsulation.is_none()
+        && subnet.is_none()
+        && block_prefix.is_none()
+        && mtu.is_none()
+        && port.is_none();
+    if is_nothing {
+        let text = "nothing to change was given; `ros networks set --help` lists what can be";
+        return Err(Error::Other(text.into()));
+    }
+    remote
+        .change::<NetworkKind>(&network.name, |spec, _| {
+            spec.encapsulation = encapsulation.map_or(spec.encapsulation, Into::into);
+            spec.subnet = subnet.unwrap_or(spec.subnet);
+            spec.block_prefix = block_prefix.unwrap_or(spec.block_prefix);
+            spec.mtu = mtu.map_or(spec.mtu, |Number(mtu)| mtu);
+            spec.port = port.map_or(spec.port, |Number(port)| port);
+            Ok(())
+        })
+        .await
+}
+
+/// As people write it.
+pub fn name_of(way: Encapsulation) -> &'static str {
+    match way {
+        Encapsulation::Wireguard => "wireguard",
+        Encapsulation::Vxlan => "vxlan",
+        Encapsulation::Direct => "direct",
+    }
+}
+
+fn rows(networks: &[Network]) -> String {
+    let rows: Vec<[String; 7]> = networks
+        .iter()
+        .map(|network| {
+            let (spec, status) = (&network.spec, &network.status);
+            let port = spec.port.or_else(|| spec.encapsulation.usual_port());
+            [
+                network.meta.name.clone(),
+                spec.subnet.to_string(),
+                format!("/{}", spec.block_prefix),
+                format!("{} of {}", status.blocks_used, status.blocks),
+                name_of(spec.encapsulation).to_owned(),
+                or_dash(port),
+                spec.mtu
+                    .map_or_else(|| "auto".into(), |mtu| mtu.to_string()),
+            ]
+        })
+        .collect();
+    let header = [
+        "Name",
+        "Subnet",
+        "Block",
+        "Blocks used",
+        "Encapsulation",
+        "Port",
+        "MTU",
+    ];
+    table(header, &rows)
+}
