@@ -8,6 +8,8 @@ mod cache;
 mod desk;
 mod forward;
 mod message;
+#[cfg(test)]
+mod properties;
 mod query;
 mod reply;
 mod resolvers;

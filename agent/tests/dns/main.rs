@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used)]
 
 mod forwarded;
+mod hostile;
 mod limits;
 mod names;
+mod script;
 mod world;

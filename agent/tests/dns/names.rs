@@ -164,12 +164,12 @@ async fn only_what_runs_has_a_name_and_changes_show_at_once() {
     }
     // Who may be dead is named only when nobody else has the name.
     let host = Id::from_bits("h", 2);
-    let mut lost = catalog().hosts[&host].clone();
+    let mut lost = catalog().hosts.get(&host).unwrap().clone();
     lost.state = HostState::Disconnected;
-    server.change(|known| drop(known.hosts.insert(host, lost)));
+    server.change(|known| known.hosts.insert(host, lost));
     server.until("web", &["10.42.1.2"]).await;
-    server.change(|known| drop(known.containers.remove(&container("", 1, 2).id)));
+    server.change(|known| known.containers.remove(&container("", 1, 2).id));
     server.until("web", &["10.42.2.2"]).await;
-    server.change(|known| known.containers.clear());
+    server.change(|known| known.containers = agent::catalog::Facts::default());
     server.until("web.rancher.internal", &[]).await;
 }
