@@ -15,6 +15,7 @@ pub mod http;
 pub mod judge;
 pub mod machine;
 pub mod monitor;
+pub mod program;
 pub mod ssh;
 pub mod stage;
 pub mod tool;

@@ -114,6 +114,8 @@ pub struct Machine {
     pub config_drives: Vec<ConfigDrive>,
     /// Network cards in order.
     pub nics: Vec<Nic>,
+    /// Cards, by number, whose packets are written to a file (pcap).
+    pub captures: Vec<(usize, PathBuf)>,
     /// What becomes of writes to disks.
     pub writes: Writes,
 }
@@ -139,6 +141,7 @@ impl Machine {
             disks: Vec::new(),
             config_drives: Vec::new(),
             nics: Vec::new(),
+            captures: Vec::new(),
             writes: Writes::Kept,
         }
     }
@@ -175,6 +178,14 @@ impl Machine {
     #[must_use]
     pub fn with_nic(mut self, nic: Nic) -> Self {
         self.nics.push(nic);
+        self
+    }
+
+    /// Writes the packets of the last card to a file.
+    #[must_use]
+    pub fn with_capture(mut self, file: &Path) -> Self {
+        let last = self.nics.len().saturating_sub(1);
+        self.captures.push((last, file.to_owned()));
         self
     }
 
@@ -220,6 +231,13 @@ impl Machine {
         }
         for (number, nic) in self.nics.iter().enumerate() {
             nic_arguments(&mut args, number, nic);
+        }
+        for (number, file) in &self.captures {
+            let dump = format!(
+                "filter-dump,id=dump{number},netdev=net{number},file={}",
+                file.display()
+            );
+            push(&mut args, "-object", dump);
         }
         args
     }

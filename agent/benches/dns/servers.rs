@@ -120,6 +120,7 @@ pub fn catalog() -> Catalog {
             hostname: format!("{:012x}", 0),
             mac: String::new(),
             labels: std::collections::BTreeMap::new(),
+            host_network: false,
             ports: Vec::new(),
         };
         (one.id.clone(), one)

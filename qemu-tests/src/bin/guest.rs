@@ -1,9 +1,9 @@
 //! The one small static program that goes into guests: as the content of test images, and as the bench's prober.
-//! Owns nothing outside its own process. Uses no name service: it must work in an empty root.
+//! Owns nothing outside its own process. Works in an empty root.
 
 use std::fs::OpenOptions;
 use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
@@ -19,6 +19,7 @@ fn main() -> ExitCode {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let done = match words.as_slice() {
         ["http", port, text] => serve(port, text),
+        ["fetch", name, port] => fetch(name, port),
         ["idle"] => idle(),
         ["print", text] => {
             println!("{text}");
@@ -29,7 +30,7 @@ fn main() -> ExitCode {
         ["probe", user] => probe(user),
         ["as", user, words @ ..] => run_as(user, words),
         _ => Err(std::io::Error::other(
-            "usage: guest http PORT TEXT | idle | print TEXT | cat FILE | write FILE TEXT | probe USER",
+            "usage: guest http PORT TEXT | fetch NAME PORT | idle | print TEXT | cat FILE | write FILE TEXT | probe USER",
         )),
     };
     match done {
@@ -58,6 +59,19 @@ fn serve(port: &str, text: &str) -> std::io::Result<()> {
             ));
         }
     }
+    Ok(())
+}
+
+/// Prints what the HTTP server of a name answers, headers left out.
+fn fetch(name: &str, port: &str) -> std::io::Result<()> {
+    let port: u16 = port.parse().map_err(std::io::Error::other)?;
+    let mut stream = TcpStream::connect((name, port))?;
+    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    write!(stream, "GET / HTTP/1.0\r\nHost: {name}\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let body = answer.split_once("\r\n\r\n").map(|(_, body)| body);
+    println!("{}", body.unwrap_or(&answer));
     Ok(())
 }
 
