@@ -64,6 +64,7 @@ fn fact(host: &Id, seen: &api::agent::Seen) -> ContainerFact {
         name: seen.name.clone(),
         host: host.clone(),
         address: status.address,
+        host_network: status.host_network,
         state: status.state,
         docker_id: status.docker_id,
         hostname: status.hostname,

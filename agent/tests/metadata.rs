@@ -35,6 +35,7 @@ fn container(number: u64, name: &str) -> ContainerFact {
         mac: String::new(),
         labels: BTreeMap::new(),
         ports: Vec::new(),
+        host_network: false,
     }
 }
 

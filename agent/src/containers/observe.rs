@@ -34,12 +34,14 @@ pub fn observed(
         let settings = inspected.network_settings.as_ref()?;
         endpoint(settings.networks.as_ref()?, network)
     });
+    let mode = mode(inspected);
     let status = ContainerStatus {
         host: None,
         docker_id: inspected.id.clone()?,
         image: config.image.unwrap_or_default(),
         state,
         address: endpoint.and_then(address),
+        host_network: mode == "host",
         mac: endpoint
             .and_then(|endpoint| endpoint.mac_address.clone())
             .unwrap_or_default(),
@@ -53,7 +55,6 @@ pub fn observed(
         started: started(inspected),
         problems: Vec::new(),
     };
-    let mode = mode(inspected);
     Some(Observed {
         seen: Seen {
             name: name(inspected),

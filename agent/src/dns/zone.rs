@@ -109,8 +109,11 @@ impl Zone {
             if let Some(project) = &project {
                 self.add_service(one, project, *address);
             }
-            let name = name.unwrap_or_default();
-            self.holders.insert(*address, Holder { name, project });
+            // A host's address is not a container's own.
+            if one.address.is_some() {
+                let name = name.unwrap_or_default();
+                self.holders.insert(*address, Holder { name, project });
+            }
         }
     }
 
@@ -243,8 +246,18 @@ fn reversed(name: &Name, labels: usize) -> Option<Ipv4Addr> {
 fn reachable(catalog: &Catalog) -> impl Iterator<Item = (&ContainerFact, Ipv4Addr)> {
     catalog.containers.values().filter_map(|one| {
         let is_up = matches!(one.state, ContainerState::Running | ContainerState::Paused);
-        one.address.filter(|_| is_up).map(|address| (one, address))
+        let address = one.address.or_else(|| host_address(catalog, one));
+        address.filter(|_| is_up).map(|address| (one, address))
     })
+}
+
+/// The address of the host whose own network a container is in.
+fn host_address(catalog: &Catalog, one: &ContainerFact) -> Option<Ipv4Addr> {
+    let host = catalog.hosts.get(&one.host).filter(|_| one.host_network)?;
+    match host.address? {
+        IpAddr::V4(address) => Some(address),
+        IpAddr::V6(_) => None,
+    }
 }
 
 /// A label with its length before it.

@@ -173,3 +173,20 @@ async fn only_what_runs_has_a_name_and_changes_show_at_once() {
     server.change(|known| known.containers = agent::catalog::Facts::default());
     server.until("web.rancher.internal", &[]).await;
 }
+
+#[tokio::test]
+async fn who_is_in_its_hosts_network_has_the_hosts_address() {
+    let mut known = catalog();
+    let host = Id::from_bits("h", 2);
+    let mut there = known.hosts.get(&host).unwrap().clone();
+    there.address = Some([192, 0, 2, 9].into());
+    known.hosts.insert(host, there);
+    let mut one = container("gateway", 2, 4);
+    one.address = None;
+    let server = Server::start(known, &[]).await;
+    server.change(|known| put(known, one.clone()));
+    server.until("gateway.rancher.internal", &[]).await;
+    one.host_network = true;
+    server.change(|known| put(known, one));
+    server.until("gateway", &["192.0.2.9"]).await;
+}

@@ -234,6 +234,7 @@ pub fn container(name: &str, host: u64, last: u8) -> ContainerFact {
         mac: String::new(),
         labels: std::collections::BTreeMap::new(),
         ports: Vec::new(),
+        host_network: false,
     }
 }
 

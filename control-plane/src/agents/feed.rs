@@ -223,6 +223,7 @@ fn container(entry: &Entry) -> Option<Fact> {
         name: container.meta.name,
         host: container.status.host?,
         address: container.status.address,
+        host_network: container.status.host_network,
         state: container.status.state,
         docker_id: container.status.docker_id,
         hostname: container.status.hostname,

@@ -119,6 +119,9 @@ pub struct ContainerFact {
     /// Its address in the network.
     #[schema(value_type = Option<String>)]
     pub address: Option<Ipv4Addr>,
+    /// It is in its host's own network: its host's address is its own.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub host_network: bool,
     /// Its state.
     pub state: ContainerState,
     /// Docker's id of it.
@@ -244,6 +247,7 @@ mod tests {
             name: "web".into(),
             host: Id::from_bits("h", 2),
             address: Some(Ipv4Addr::new(10, 42, 3, 7)),
+            host_network: false,
             state: ContainerState::Running,
             docker_id: "0".repeat(64),
             hostname: "000000000000".into(),

@@ -72,6 +72,9 @@ pub struct ContainerStatus {
     /// Its address in the project's network.
     #[schema(value_type = Option<String>)]
     pub address: Option<Ipv4Addr>,
+    /// It is in its host's own network: its host's address is its own.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub host_network: bool,
     /// Its link address there.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub mac: String,
