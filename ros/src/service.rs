@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand, ValueEnum};
-use system_services::manager::control::{Control, Recreate};
+use system_services::manager::control::{self, Control, Recreate};
 use system_services::manager::logs::{self, Extent};
 
 use crate::outcome::Outcome;
@@ -144,6 +144,32 @@ pub fn run(args: ServiceArgs) -> Outcome {
             runtime.block_on(run_on_containers(on_containers))
         }
     }
+}
+
+/// Whether this is a RancherOS: its service manager runs here.
+pub fn is_managed() -> bool {
+    system_services::manager::is_here()
+}
+
+/// Starts a service as the configuration says now, and waits until it runs.
+pub async fn start(name: &str) -> Outcome {
+    let control = Control::load();
+    up(&control, &[name.to_owned()], Recreate::WhenChanged).await
+}
+
+/// Does `work` while a service is stopped; then it runs again if the configuration still wants it.
+pub async fn without<T>(name: &str, work: impl Future<Output = T>) -> Result<T, control::Error> {
+    let control = Control::load();
+    let names = [name.to_owned()];
+    let services = control.select(&names)?;
+    for service in &services {
+        control.stop(service, None).await?;
+    }
+    let done = work.await;
+    for service in &services {
+        control.resume(service)?;
+    }
+    Ok(done)
 }
 
 async fn run_on_containers(command: ServiceCommand) -> Outcome {

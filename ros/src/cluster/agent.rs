@@ -1,5 +1,6 @@
 //! `ros agent`: this machine as a host of a cluster: joining, running, leaving, and how it is.
 
+mod from_os;
 mod join;
 mod leave;
 mod status;
@@ -64,6 +65,9 @@ struct RunArgs {
     /// Docker's socket
     #[arg(long, value_name = "FILE", default_value = "/var/run/docker.sock")]
     docker: PathBuf,
+    /// Join by itself, as `rancher.cluster` of this RancherOS says
+    #[arg(long)]
+    config_from_os: bool,
 }
 
 /// All but looking.
@@ -93,6 +97,9 @@ async fn run_agent(args: RunArgs) -> Outcome {
         docker: args.docker,
         status: args.place.status,
     };
+    if args.config_from_os {
+        return from_os::run(options, stop).await;
+    }
     match agent::run::run(options, stop).await {
         Ok(Ended::Stopped) => Ok(ExitCode::SUCCESS),
         Ok(Ended::Removed) => {

@@ -1,5 +1,7 @@
 //! `ros server`: arguments of a server of a cluster. A program that was built without the server says so.
 
+mod from_os;
+
 #[cfg(feature = "server")]
 mod first;
 #[cfg(feature = "server")]
@@ -28,6 +30,9 @@ pub struct ServerArgs {
     command: Option<ServerCommand>,
     #[command(flatten)]
     settings: Settings,
+    /// Run as `rancher.cluster.server` of this RancherOS says
+    #[arg(long, exclusive = true)]
+    config_from_os: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -70,6 +75,9 @@ struct Settings {
     /// Its key, PEM
     #[arg(long, value_name = "FILE", requires_all = ["etcd", "etcd_ca", "etcd_cert"])]
     etcd_key: Option<PathBuf>,
+    /// Write what a new cluster's first start says, which is secret, to this file instead
+    #[arg(long, value_name = "FILE", hide = true)]
+    greeting: Option<PathBuf>,
 }
 
 /// `install` writes a unit of systemd.
@@ -80,6 +88,9 @@ pub fn needs_root(args: &ServerArgs) -> bool {
 /// Runs `ros server`.
 #[cfg(feature = "server")]
 pub fn run(args: ServerArgs) -> Outcome {
+    if args.config_from_os {
+        return from_os::run();
+    }
     let runtime = tokio::runtime::Runtime::new()?;
     match args.command {
         None => runtime.block_on(serve::serve(args.settings)),
@@ -89,6 +100,9 @@ pub fn run(args: ServerArgs) -> Outcome {
 
 /// Runs `ros server`.
 #[cfg(not(feature = "server"))]
-pub fn run(_args: ServerArgs) -> Outcome {
+pub fn run(args: ServerArgs) -> Outcome {
+    if args.config_from_os {
+        return from_os::run();
+    }
     Err("this program was built without the server, as it is on the image of RancherOS; take the complete `ros` of the same release".into())
 }

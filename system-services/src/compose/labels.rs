@@ -28,10 +28,28 @@ pub enum Rebuild {
 }
 
 /// `io.rancher.os.condition`: when a service takes part at all.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Condition {
     /// A datasource that needs the network is configured, and no local one answered.
     NetworkDatasource,
+    /// This machine has joined a cluster, or is to join one.
+    ClusterAgent,
+    /// A server of a cluster is to run here.
+    ClusterServer,
+}
+
+impl Condition {
+    /// Why a service takes no part when it is not so.
+    #[must_use]
+    pub fn otherwise(self) -> &'static str {
+        match self {
+            Self::NetworkDatasource => "no datasource needs the network",
+            Self::ClusterAgent => {
+                "this machine is in no cluster and `rancher.cluster.join` names none"
+            }
+            Self::ClusterServer => "`rancher.cluster.server` is not set",
+        }
+    }
 }
 
 /// The labels of one service, read.
@@ -80,7 +98,11 @@ impl OsLabels {
             shared_shim: reader.choice("io.rancher.os.shim", &[("own", false), ("shared", true)]),
             condition: reader.choice(
                 "io.rancher.os.condition",
-                &[("network-datasource", Some(Condition::NetworkDatasource))],
+                &[
+                    ("network-datasource", Some(Condition::NetworkDatasource)),
+                    ("cluster-agent", Some(Condition::ClusterAgent)),
+                    ("cluster-server", Some(Condition::ClusterServer)),
+                ],
             ),
             rebuild: reader.choice(
                 "io.docker.compose.rebuild",

@@ -204,6 +204,15 @@ impl Control {
         }
     }
 
+    /// Takes back a stop: the manager starts the service again if it is to run.
+    ///
+    /// # Errors
+    /// When the manager cannot be told.
+    pub fn resume(&self, service: &Service) -> Result<(), Error> {
+        Mark::Stopped.clear(&service.name).map_err(Error::Mark)?;
+        wake_manager()
+    }
+
     /// Stops and starts the container as it is.
     pub async fn restart(&self, service: &Service, grace: Option<i32>) -> Result<(), Error> {
         let engine = self.engine(service).await?;

@@ -1,6 +1,7 @@
 //! What is wanted: the project `os` from the configuration, its order, and the facts that conditions ask for.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use os_config::node::Node;
 use os_config::store::Loaded;
@@ -10,7 +11,10 @@ use super::catalog::{BadInclude, Catalog};
 use super::credentials::Credentials;
 use super::graph::Graph;
 use crate::cloud_init::network_is_wanted;
-use crate::compose::{Project, Sources, Variables};
+use crate::compose::{Condition, Project, Sources, Variables};
+
+/// There when this machine has joined a cluster: written and removed by the agent.
+const AGENT_IDENTITY: &str = "/var/lib/rancher/agent/identity.json";
 
 /// The wish, ready to be planned.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -19,8 +23,8 @@ pub struct Desired {
     pub project: Project,
     /// Their order.
     pub graph: Graph,
-    /// A datasource that needs the network is configured and no local one answered.
-    pub network_datasource: bool,
+    /// What is so, of what services may ask for.
+    pub conditions: BTreeSet<Condition>,
     /// Services that are switched off.
     pub disabled: BTreeSet<String>,
     /// Services of included files, with their places.
@@ -66,12 +70,62 @@ impl Desired {
         Self {
             graph: Graph::new(&project),
             project,
-            network_datasource: network_is_wanted(&loaded.config, &loaded.cmdline),
+            conditions: conditions(loaded, Path::new(AGENT_IDENTITY)),
             included: catalog.included,
             bad_includes: catalog.problems,
             disabled: catalog.disabled,
             credentials: Credentials::new(&rancher.registry_auths),
             version,
         }
+    }
+}
+
+fn conditions(loaded: &Loaded, agent_identity: &Path) -> BTreeSet<Condition> {
+    let cluster = &loaded.config.rancher.cluster;
+    let network = network_is_wanted(&loaded.config, &loaded.cmdline);
+    let all = [
+        (Condition::NetworkDatasource, network),
+        (
+            Condition::ClusterAgent,
+            !cluster.join.is_empty() || agent_identity.exists(),
+        ),
+        (
+            Condition::ClusterServer,
+            cluster.server.settings().is_some(),
+        ),
+    ];
+    let met = all.into_iter().filter(|(_, is_so)| *is_so);
+    met.map(|(condition, _)| condition).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn met(cluster: serde_json::Value, identity: &Path) -> Vec<Condition> {
+        let config = serde_json::json!({"rancher": {"cluster": cluster}});
+        let loaded = Loaded {
+            config: serde_json::from_value(config).unwrap(),
+            ..Loaded::default()
+        };
+        conditions(&loaded, identity).into_iter().collect()
+    }
+
+    #[test]
+    fn a_cluster_is_configured_or_joined() {
+        let folder = tempfile::tempdir().unwrap();
+        let identity = folder.path().join("identity.json");
+        let nothing = serde_json::json!({});
+        assert_eq!(met(nothing.clone(), &identity), []);
+        let join = serde_json::json!({"join": ["https://10.0.0.5"]});
+        assert_eq!(met(join, &identity), [Condition::ClusterAgent]);
+        for server in [serde_json::json!(true), serde_json::json!({"names": ["a"]})] {
+            let server = serde_json::json!({"server": server});
+            assert_eq!(met(server, &identity), [Condition::ClusterServer]);
+        }
+        let off = serde_json::json!({"server": false, "token": "t"});
+        assert_eq!(met(off, &identity), []);
+        std::fs::write(&identity, "{}").unwrap();
+        assert_eq!(met(nothing, &identity), [Condition::ClusterAgent]);
     }
 }

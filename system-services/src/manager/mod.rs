@@ -83,6 +83,12 @@ async fn manage() -> Result<(), Error> {
     }
 }
 
+/// Whether the service manager runs on this machine: it is a RancherOS.
+#[must_use]
+pub fn is_here() -> bool {
+    Path::new(PID_FILE).exists()
+}
+
 fn write_pid_file() -> io::Result<()> {
     if let Some(folder) = Path::new(PID_FILE).parent() {
         std::fs::create_dir_all(folder)?;

@@ -286,13 +286,11 @@ impl<'a> Planner<'a> {
         if self.desired.disabled.contains(&service.name) {
             return Some("is disabled".into());
         }
-        match service.os.condition {
-            Some(Condition::NetworkDatasource) if !self.desired.network_datasource => {
-                Some("no datasource needs the network".into())
-            }
-            _ => None,
-        }
+        let unmet = |condition: &Condition| !self.desired.conditions.contains(condition);
+        let condition = service.os.condition.filter(unmet)?;
+        Some(condition.otherwise().into())
     }
+
     fn not_too_soon(&self, service: &Service, wanted: Next) -> Next {
         let attempts = self.history.of(&service.name);
         if self.now >= attempts.not_before {

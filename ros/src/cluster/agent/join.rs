@@ -15,6 +15,7 @@ use crate::cluster::args::{label, print, secret};
 use crate::cluster::error::{Error, Result};
 use crate::cluster::systemd::{self, Program, Unit};
 use crate::outcome::Outcome;
+use crate::service;
 
 /// Longest wait for the agent to be connected.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -66,6 +67,10 @@ pub async fn run(args: JoinArgs) -> Outcome {
         "This host is `{}` ({}) of the project `{}` now.\n",
         identity.name, identity.host, identity.project_name
     ))?;
+    if !args.no_start && service::is_managed() {
+        service::start("agent").await?;
+        return wait(&args.place).await;
+    }
     if args.no_start || !systemd::is_here() {
         let data = args.place.data.display();
         return print(&format!(
@@ -77,7 +82,7 @@ pub async fn run(args: JoinArgs) -> Outcome {
 }
 
 /// What the server says of a token is clear; what happens on the way to it takes an advice.
-fn explain(error: agent::join::Error) -> Error {
+pub(super) fn explain(error: agent::join::Error) -> Error {
     match error {
         agent::join::Error::Server(client::Error::Untrusted { server, .. }) => {
             Error::Remote(format!(

@@ -11,6 +11,7 @@ use crate::cluster::args::print;
 use crate::cluster::error::Error;
 use crate::cluster::systemd;
 use crate::outcome::{Outcome, chain};
+use crate::service;
 
 #[derive(Debug, Args)]
 pub struct LeaveArgs {
@@ -42,7 +43,12 @@ pub async fn run(args: LeaveArgs) -> Outcome {
         systemd::remove(UNIT)?;
     }
     let docker = agent::run::connect(&args.docker);
-    let problems = leave::take_down(&args.place.data, docker.as_ref()).await;
+    let take_down = leave::take_down(&args.place.data, docker.as_ref());
+    let problems = if service::is_managed() {
+        service::without("agent", take_down).await?
+    } else {
+        take_down.await
+    };
     if problems.is_empty() {
         print("This host is in no cluster now; its containers run on.\n")?;
         return Ok(ExitCode::SUCCESS);

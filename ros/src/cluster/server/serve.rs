@@ -1,8 +1,9 @@
 //! A server in the foreground: from its arguments to a clean stop.
 
-use std::fs::DirBuilder;
+use std::fs::{DirBuilder, OpenOptions};
+use std::io::Write;
 use std::net::{Ipv6Addr, SocketAddr};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -25,12 +26,46 @@ pub async fn serve(settings: Settings) -> Outcome {
     systemd::stop_on_signal(&stop)?;
     let started = start(&settings, stop.clone()).await?;
     if let Some(text) = first::greeting(&started, &settings) {
-        print(&text)?;
+        greet(&text, settings.greeting.as_deref())?;
     }
     print(&format!("Listening on {}.\n", started.address))?;
     systemd::ready();
     started.ended.await?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Says it here, or in a file that only its owner may read. It is said once: what cannot be written there is said here after all.
+fn greet(text: &str, file: Option<&Path>) -> Outcome {
+    let Some(path) = file else {
+        return print(text);
+    };
+    if let Err(error) = write_secret(path, text) {
+        return print(&format!(
+            "Cannot write {}: {error}.\n{text}",
+            path.display()
+        ));
+    }
+    print(&format!(
+        "A new cluster. Its administrator's key and the lines for hosts are in {}: take them, and remove it.\n",
+        path.display()
+    ))
+}
+
+fn write_secret(path: &Path, text: &str) -> std::io::Result<()> {
+    if let Some(folder) = path.parent() {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)?;
+    }
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
 }
 
 /// Starts it.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::*;
-use crate::compose::HASH_LABEL;
+use crate::compose::{Condition, HASH_LABEL};
 use crate::manager::observe::Host;
 use crate::manager::testing::project;
 
@@ -576,12 +576,40 @@ fn conditions_keep_services_out_with_a_reason() {
             "cloud-init out: no datasource needs the network"
         ]
     );
-    machine.desired.network_datasource = true;
+    machine
+        .desired
+        .conditions
+        .insert(Condition::NetworkDatasource);
     assert_eq!(
         machine.text(),
         [
             "create cloud-init: has no container",
             "console waiting: waits until cloud-init has started"
+        ]
+    );
+}
+
+#[test]
+fn a_machine_in_no_cluster_runs_none_of_it() {
+    let mut machine = Machine::new(
+        "
+        agent: {image: i, labels: {SYSTEM, io.rancher.os.condition: cluster-agent}}
+        control-plane: {image: i, labels: {SYSTEM, io.rancher.os.condition: cluster-server}}
+    ",
+    );
+    assert_eq!(
+        machine.text(),
+        [
+            "agent out: this machine is in no cluster and `rancher.cluster.join` names none",
+            "control-plane out: `rancher.cluster.server` is not set"
+        ]
+    );
+    machine.desired.conditions = [Condition::ClusterAgent, Condition::ClusterServer].into();
+    assert_eq!(
+        machine.text(),
+        [
+            "create agent: has no container",
+            "create control-plane: has no container"
         ]
     );
 }
