@@ -6,5 +6,6 @@
 mod access;
 mod errors;
 mod first;
+mod from_os;
 mod objects;
 mod setup;
