@@ -15,9 +15,9 @@ use crate::tool::Tool;
 
 /// The suite.
 const SUITE: &str = "trixie";
-/// What is installed beside mmdebstrap's `minbase`; recommended packages are not.
+/// What is installed beside mmdebstrap's `minbase`; recommended packages are not. Tests look at the network with iproute2.
 const PACKAGES: &str =
-    "systemd-sysv,udev,dbus,linux-image-cloud-amd64,docker.io,docker-cli,openssh-server";
+    "systemd-sysv,udev,dbus,linux-image-cloud-amd64,docker.io,docker-cli,openssh-server,iproute2";
 /// Counts changes of the recipe below that the other inputs do not show.
 const RECIPE: u32 = 1;
 /// Size of a disk, MiB; sparse.
