@@ -36,6 +36,7 @@ fn two_rancheros_and_a_debian_are_one_cluster() -> Result<()> {
         judge_joined(&mut judge, &debian);
         judge_names(&mut judge, &debian, [&one, &two])?;
         judge_wire(&mut judge, &wire, &one);
+        judge_loss(&mut judge, &debian);
         judge_check(&mut judge, &debian);
         judge_without_server(&mut judge, &debian, (&one, &mut two));
         judge_leaving(&mut judge, &debian);
@@ -53,7 +54,7 @@ struct Foreign {
     root: Ssh,
 }
 
-const NETWORK: &str = "[Match]\nName=enp0s4 eth1 ens4\n[Network]\nAddress=192.168.99.1/24\n";
+const NETWORK: &str = "[Match]\nMACAddress=52:54:00:99:00:01\n[Network]\nAddress=192.168.99.1/24\n";
 
 impl Foreign {
     fn boot(stage: &Stage, wire: &Path) -> Result<Self> {
@@ -236,6 +237,25 @@ fn judge_wire(judge: &mut Judge, wire: &Path, one: &Guest) {
         })?;
         ensure(!sees(SECRET.as_bytes()), || "it can be read".into())
     });
+}
+
+fn judge_loss(judge: &mut Judge, debian: &Foreign) {
+    let root = &debian.root;
+    let netem = |verb: &str| {
+        format!(
+            "dev=$(ip -o -4 addr show to 192.168.99.1 | awk '{{print $2}}'); tc qdisc {verb} dev $dev root netem loss 5% delay 20ms 5ms"
+        )
+    };
+    judge.check(
+        "five packets in a hundred lost: every answer still comes",
+        || {
+            root.ok(&netem("add"))?;
+            for _ in 0..5 {
+                contains(&root.ok(&fetch("web", 80))?, SECRET)?;
+            }
+            root.ok(&netem("del")).map(drop)
+        },
+    );
 }
 
 fn judge_check(judge: &mut Judge, debian: &Foreign) {
