@@ -38,6 +38,11 @@ endef
 image: setup ## Build kernel, initrd, ISO, manifest and SBOM into build/
 	$(IMAGE) all
 
+.PHONY: ros
+ros: setup ## Build the program `ros`, with the server of a cluster, for any Linux, into build/
+	$(CARGO) build --quiet --release --locked --package ros
+	install -D $$($(CARGO) metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/x86_64-unknown-linux-gnu/release/ros build/ros
+
 .PHONY: iso
 iso: image ## The same: build/ros.iso is part of the image
 
