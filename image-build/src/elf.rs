@@ -35,6 +35,33 @@ fn parse(bytes: &[u8]) -> Needs {
     }
 }
 
+/// The functions that the program at `path` asks of the library `soname`: undefined symbols whose version is of that library (LSB Core,
+/// "Symbol Versioning").
+pub fn asks_of(path: &Path, soname: &str) -> Result<Vec<String>> {
+    let bytes = fs::read(path).map_err(file("read", path))?;
+    if !bytes.starts_with(b"\x7fELF") {
+        return Ok(Vec::new());
+    }
+    let Ok(elf) = Elf::parse(&bytes) else {
+        return Ok(Vec::new());
+    };
+    let mut versions = Vec::new();
+    for need in elf.verneed.iter().flat_map(|needs| needs.iter()) {
+        if elf.dynstrtab.get_at(need.vn_file) == Some(soname) {
+            versions.extend(need.iter().map(|version| version.vna_other));
+        }
+    }
+    let Some(given) = elf.versym.as_ref() else {
+        return Ok(Vec::new());
+    };
+    let symbols = elf.dynsyms.iter().zip(given.iter());
+    let asked = symbols.filter(|(_, version)| versions.contains(&version.version()));
+    Ok(asked
+        .filter_map(|(symbol, _)| elf.dynstrtab.get_at(symbol.st_name))
+        .map(str::to_owned)
+        .collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -52,5 +79,16 @@ mod tests {
             "{needs:?}"
         );
         assert!(needs.interpreter.is_some());
+    }
+
+    #[test]
+    fn what_is_asked_of_a_library_is_known_by_its_version() {
+        let asked = asks_of(Path::new("/bin/bash"), "libc.so.6").unwrap();
+        assert!(asked.iter().any(|name| name == "fork"), "{asked:?}");
+        assert!(
+            asks_of(Path::new("/bin/bash"), "libnone.so.1")
+                .unwrap()
+                .is_empty()
+        );
     }
 }

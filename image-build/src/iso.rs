@@ -42,7 +42,7 @@ pub fn build(context: &Context, medium: &Medium) -> Result<PathBuf> {
     let target = context.build.join("ros.iso");
     let mut inputs = Inputs::default();
     inputs
-        .value("format", 2)
+        .value("format", 3)
         .value("epoch", context.settings.epoch)
         .value("root", medium.image_id);
     inputs
@@ -166,6 +166,8 @@ fn pack(context: &Context, tree: &Path, target: &Path) -> Result<()> {
     );
     run.args([
         "-r",
+        // Without 300 KiB of zeroes, meant for CDs that are written track at once: what is read lies before the end, where GPT's copy is.
+        "-no-pad",
         "-iso-level",
         "3",
         &format!("--modification-date={date}"),

@@ -12,10 +12,13 @@ use crate::elf;
 use crate::error::{Result, data, file, missing};
 use crate::fixed;
 use crate::spec::{Pick, Spec};
+use crate::stub;
 use crate::tree::{Content, Kind, Node, Tree, normal};
 use crate::unpack::Unpacked;
 
 const CERTIFICATES: &str = "usr/share/ca-certificates";
+/// Where the dynamic loader looks first.
+const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
 
 /// What layers are made of.
 pub struct Sources<'a> {
@@ -65,6 +68,12 @@ pub fn build(spec: &Spec, below: &Tree, sources: &Sources) -> Result<Layer> {
             Node::file(Content::Disk(program.clone()), 0o755),
         );
     }
+    for stub in &spec.stub {
+        let node = Node::file(Content::Disk(stub::library(sources.context, stub)?), 0o644);
+        layer
+            .tree
+            .put(&format!("{LIBRARIES}/{}", stub.soname), node);
+    }
     if spec.ca_bundle {
         layer.tree.put(
             "etc/ssl/certs/ca-certificates.crt",
@@ -73,6 +82,12 @@ pub fn build(spec: &Spec, below: &Tree, sources: &Sources) -> Result<Layer> {
         layer.tree.remove(CERTIFICATES);
     }
     add_libraries(&mut layer, below, sources)?;
+    let programs = layer.tree.iter().filter_map(|(_, node)| disk_file(node));
+    for program in programs {
+        spec.stub
+            .iter()
+            .try_for_each(|stub| stub::check(&program, stub))?;
+    }
     for link in &spec.link {
         for path in &link.paths {
             // A link at the top is meant as written; below it Debian's merged directories apply.
@@ -206,7 +221,7 @@ fn base_name(path: &str) -> Option<String> {
 
 /// The library in the loader's default folder before all others; a link is followed within its package.
 fn find_library(soname: &str, pool: &BTreeMap<String, Unpacked>) -> Option<(String, Node, String)> {
-    let preferred = format!("usr/lib/x86_64-linux-gnu/{soname}");
+    let preferred = format!("{LIBRARIES}/{soname}");
     let mut found: Option<(String, Node, String)> = None;
     for (name, package) in pool {
         for (path, _) in &package.entries {

@@ -27,6 +27,7 @@ mod sbom;
 mod sizes;
 mod sources;
 mod spec;
+mod stub;
 mod tarball;
 mod tree;
 mod unpack;

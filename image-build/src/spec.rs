@@ -22,6 +22,9 @@ pub struct Spec {
     /// What the build itself made.
     #[serde(default)]
     pub built: Vec<Built>,
+    /// Libraries that do nothing.
+    #[serde(default)]
+    pub stub: Vec<Stub>,
     /// Symbolic links.
     #[serde(default)]
     pub link: Vec<Link>,
@@ -67,6 +70,22 @@ pub struct Built {
     pub what: String,
     /// Where it goes.
     pub path: String,
+}
+
+/// A library whose functions answer that nothing was done (`stub.rs`).
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stub {
+    /// Its name, as programs ask for it.
+    pub soname: String,
+    /// Why nobody misses it.
+    pub why: String,
+    /// Version of its symbols.
+    pub version: String,
+    /// What every function returns.
+    pub answer: i32,
+    /// Its functions.
+    pub functions: Vec<String>,
 }
 
 /// Symbolic links in one directory.
