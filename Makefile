@@ -84,6 +84,10 @@ openapi: ## Write docs/api/openapi.json anew, after a change of the API
 bench: image ## Measure boot time, memory and sizes beside a Debian with systemd; fails over budget
 	$(CARGO) run --quiet --release --package qemu-tests --bin bench
 
+.PHONY: bench-cluster
+bench-cluster: ## Measure a server with a thousand simulated hosts
+	$(CARGO) bench --quiet --package control-plane --bench agents
+
 .PHONY: clean
 clean: ## Remove build/ (the cache in ~/.cache/rancheros stays; `make distclean` empties it too)
 	rm -rf build

@@ -11,6 +11,7 @@ use api::problem::Problem;
 use api::project::ProjectKind;
 use api::resource::Kind;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::agents::Hub;
@@ -96,6 +97,8 @@ pub struct Server {
     pub authority: Arc<Authority>,
     /// The agents' streams.
     pub hub: Hub,
+    /// Hosts join one after the other: at a time they would want the same name and block.
+    pub(crate) door: Semaphore,
     /// 0: none yet.
     lease: AtomicI64,
 }
@@ -154,6 +157,7 @@ pub async fn start(options: Options, stop: CancellationToken) -> Result<Started,
         mirror,
         authority,
         hub,
+        door: Semaphore::new(1),
         lease: AtomicI64::new(0),
     });
     let urls: Vec<String> = options

@@ -21,7 +21,7 @@ use crate::server::Server;
 use crate::store::{Transaction, Write};
 use crate::{events, pki};
 
-/// Attempts when others join in the same moment.
+/// Attempts when others join by another server in the same moment.
 const ATTEMPTS: usize = 20;
 
 /// Takes a host in.
@@ -37,6 +37,8 @@ pub async fn join(
         .token
         .parse()
         .map_err(|error| Problem::new(Reason::BadRequest, format!("{error}")).at("token"))?;
+    // Never closed.
+    let _turn = server.door.acquire().await.ok();
     for _ in 0..ATTEMPTS {
         let token = token(&server.mirror, &shown)?;
         match attempt(server, request, token, from).await {
