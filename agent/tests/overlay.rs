@@ -162,3 +162,82 @@ fn assert_nothing_left(host: &Host) {
     let networks = run(&format!("docker -H unix://{} network ls", socket.display()));
     assert!(!networks.contains("ros"), "{networks}");
 }
+
+#[test]
+fn the_encapsulation_can_change_while_containers_run() {
+    if !can_run() {
+        return;
+    }
+    let mut switch = Switch::new("oe");
+    let hosts: Vec<Host> = (1..=2).map(|number| Host::new(&switch, number)).collect();
+    settle_all(&hosts, &catalog(Encapsulation::Vxlan, &[1, 2]));
+    // What Docker has attached, running or not, keeps its network from being made anew.
+    hosts.iter().for_each(Host::attach);
+    let one = switch.container(&hosts[0], "10.42.1.7");
+    let two = switch.container(&hosts[1], "10.42.2.7");
+    let reached = Ok(Ipv4Addr::new(10, 42, 1, 7));
+    assert_eq!(connect(&one, &two, "10.42.2.7"), reached);
+    for encapsulation in [Encapsulation::Direct, Encapsulation::Vxlan] {
+        settle_all(&hosts, &catalog(encapsulation, &[1, 2]));
+        assert_eq!(
+            connect(&one, &two, "10.42.2.7"),
+            reached,
+            "{encapsulation:?}"
+        );
+        let links = hosts[0].run("ip -o link");
+        assert_eq!(
+            links.contains("ros-vx"),
+            encapsulation == Encapsulation::Vxlan,
+            "{links}"
+        );
+    }
+    hosts[0].take_down();
+    assert_nothing_left(&hosts[0]);
+}
+
+#[test]
+fn what_hinders_is_said() {
+    if !can_run() {
+        return;
+    }
+    let switch = Switch::new("oc");
+    let host = Host::new(&switch, 1);
+    let vxlan = catalog(Encapsulation::Vxlan, &[1, 2]);
+    let socket = host.folder.path().join("docker.sock");
+    let docker = |line: &str| host.run(&format!("docker -H unix://{} {line}", socket.display()));
+
+    host.run("ip link add lan type bridge");
+    host.run("ip address add 10.42.77.1/24 dev lan");
+    let (state, steps) = host.settle(&vxlan);
+    assert_eq!(steps, 0);
+    assert!(
+        state.problems[0].contains("clashes with the address 10.42.77.1/24 of link lan"),
+        "{state:?}"
+    );
+    host.run("ip link del lan");
+
+    docker("network create ros");
+    let (state, _) = host.settle(&vxlan);
+    assert!(
+        state.problems[0].contains("docker network rm ros"),
+        "{state:?}"
+    );
+    assert_eq!(state.network, None);
+    docker("network rm ros");
+
+    // The kernel of this machine may have it, too.
+    let (state, _) = host.settle(&catalog(Encapsulation::Wireguard, &[1, 2]));
+    if !state.wireguard {
+        assert!(
+            state
+                .problems
+                .iter()
+                .any(|problem| problem.contains("--encapsulation vxlan")),
+            "{state:?}"
+        );
+    }
+    let (state, _) = host.settle(&vxlan);
+    assert_eq!(state.problems, Vec::<String>::new());
+    host.take_down();
+    assert_nothing_left(&host);
+}

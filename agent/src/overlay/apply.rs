@@ -3,19 +3,19 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 
-use bollard::Docker;
 use ipnet::IpNet;
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::address::{AddressMessage, AddressScope};
 use netlink_packet_route::link::{InfoVxlan, LinkMessage};
 use netlink_packet_route::neighbour::{NeighbourFlags, NeighbourMessage, NeighbourState};
 use netlink_packet_route::route::{RouteMessage, RouteProtocol, RouteScope};
-use rtnetlink::{Handle, LinkUnspec, LinkVxlan, RouteMessageBuilder};
+use rtnetlink::{Handle, LinkUnspec, LinkVxlan, LinkWireguard, RouteMessageBuilder};
 
-use super::iptables::{self, Iptables};
+use super::iptables;
 use super::kernel::{Mac, Neighbour, Route, Vxlan};
-use super::plan::Step;
-use super::{SERVICES, VXLAN, docker_network};
+use super::keys::Keys;
+use super::step::Step;
+use super::{SERVICES, Tools, VXLAN, WIREGUARD, docker_network, wireguard};
 
 /// Why a step failed.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +38,9 @@ pub enum Error {
     /// The firewall refused.
     #[error("cannot {0}")]
     Firewall(String, #[source] iptables::Error),
+    /// WireGuard refused.
+    #[error("cannot {0}")]
+    Wireguard(String, #[source] wireguard::Error),
 }
 
 fn advice(error: &rtnetlink::Error) -> &'static str {
@@ -78,42 +81,52 @@ pub(super) fn gone(result: Result<(), rtnetlink::Error>) -> Result<(), rtnetlink
 }
 
 /// Carries out `steps` in order. Gives what failed.
-pub async fn apply(
-    handle: &Handle,
-    docker: &Docker,
-    iptables: &mut Iptables,
-    steps: &[Step],
-) -> Vec<Error> {
+pub async fn apply(tools: &mut Tools, keys: Option<&Keys>, steps: &[Step]) -> Vec<Error> {
     let mut errors = Vec::new();
     for step in steps {
         eprintln!("network: {step}");
-        let done = match step {
-            Step::Set { path, value } => std::fs::write(Path::new("/proc/sys").join(path), value)
-                .map_err(|error| Error::Setting(step.to_string(), error)),
-            Step::MakeNetwork { bridge, filters } => {
-                docker_network::create(docker, bridge, *filters)
-                    .await
-                    .map_err(|error| Error::Docker(step.to_string(), error))
-            }
-            Step::RemoveNetwork { id, .. } => docker_network::remove(docker, id)
+        errors.extend(carry_out(tools, keys, step).await.err());
+    }
+    errors
+}
+
+async fn carry_out(tools: &mut Tools, keys: Option<&Keys>, step: &Step) -> Result<(), Error> {
+    let docker = |error| Error::Docker(step.to_string(), error);
+    match step {
+        Step::Set { path, value } => std::fs::write(Path::new("/proc/sys").join(path), value)
+            .map_err(|error| Error::Setting(step.to_string(), error)),
+        Step::MakeNetwork { bridge, filters } => {
+            docker_network::create(&tools.docker, bridge, *filters)
                 .await
-                .map_err(|error| Error::Docker(step.to_string(), error)),
-            Step::Firewall {
-                family,
-                text,
-                chains,
-            } => iptables
-                .load(*family, text, chains)
+                .map_err(docker)
+        }
+        Step::RemoveNetwork { id, .. } => docker_network::remove(&tools.docker, id)
+            .await
+            .map_err(docker),
+        Step::Firewall {
+            family,
+            text,
+            chains,
+        } => tools
+            .iptables
+            .load(*family, text, chains)
+            .await
+            .map_err(|error| Error::Firewall(step.to_string(), error)),
+        Step::Tunnel(change) => match keys {
+            Some(keys) => tools
+                .wireguard
+                .apply(change, &keys.secret())
                 .await
-                .map_err(|error| Error::Firewall(step.to_string(), error)),
-            _ => kernel(handle, step).await.map_err(|source| Error::Kernel {
+                .map_err(|error| Error::Wireguard(step.to_string(), error)),
+            None => Ok(()),
+        },
+        _ => kernel(&tools.handle, step)
+            .await
+            .map_err(|source| Error::Kernel {
                 step: step.to_string(),
                 source,
             }),
-        };
-        errors.extend(done.err());
     }
-    errors
 }
 
 /// The steps that netlink does.
@@ -126,6 +139,10 @@ pub(super) async fn kernel(handle: &Handle, step: &Step) -> Result<(), rtnetlink
                 .execute()
                 .await,
         ),
+        Step::MakeWireguard { mtu } => {
+            let link = LinkWireguard::new(WIREGUARD).mtu(*mtu).build();
+            there(handle.link().add(link).execute().await)
+        }
         Step::RemoveLink { index, .. } => gone(handle.link().del(*index).execute().await),
         Step::Mtu { index, to, .. } => {
             let link = LinkUnspec::new_with_index(*index).mtu(*to).build();
@@ -164,6 +181,7 @@ pub(super) async fn kernel(handle: &Handle, step: &Step) -> Result<(), rtnetlink
         Step::Set { .. }
         | Step::MakeNetwork { .. }
         | Step::RemoveNetwork { .. }
+        | Step::Tunnel(_)
         | Step::Firewall { .. } => Ok(()),
     }
 }

@@ -152,7 +152,8 @@ fn bridge(network: Network) -> Bridge {
 }
 
 async fn members(docker: &Docker, id: &str, name: &str) -> Result<Vec<Member>, Error> {
-    let filters = HashMap::from([("network", vec![id])]);
+    // One that has never run knows its network by name only.
+    let filters = HashMap::from([("network", vec![id, name])]);
     let options = ListContainersOptionsBuilder::new()
         .all(true)
         .filters(&filters);

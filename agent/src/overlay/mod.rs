@@ -7,11 +7,16 @@ mod docker_network;
 mod firewall;
 mod iptables;
 mod kernel;
+mod keys;
 mod observe;
 mod plan;
+mod step;
+mod tunnel;
 mod wanted;
+mod wireguard;
 
-use std::net::Ipv4Addr;
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,14 +24,17 @@ use std::time::Duration;
 use bollard::Docker;
 use rtnetlink::Handle;
 use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::Catalog;
 use crate::identity::Own;
 
-use desired::Wish;
+use desired::{Key, Wish};
 use docker_network::Engine;
 use iptables::Iptables;
+use keys::{Keys, Turn};
+use wireguard::Wireguard;
 
 /// Where every host answers its own containers: names on port 53, metadata on port 80. Never leaves the host.
 pub const SERVICES: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 250);
@@ -41,6 +49,8 @@ pub const VXLAN: &str = "ros-vx";
 pub const WIREGUARD: &str = "ros-wg";
 /// Everything is looked at again after this long, whatever happens.
 const AGAIN: Duration = Duration::from_secs(10);
+/// The others have been told a new key this long before it is used.
+const TOLD: Duration = Duration::from_secs(1);
 /// Plans for one look: what is made builds on each other, a few steps deep.
 const PLANS: u32 = 6;
 
@@ -110,17 +120,39 @@ pub async fn run(
             () = stop.cancelled() => return,
             Ok(()) = catalog.changed() => {}
             () = wake.notified() => {}
-            () = tokio::time::sleep(AGAIN) => {}
+            () = tokio::time::sleep(network.next_look()) => {}
         }
     }
 }
 
-/// The network of this host, with what is remembered between two looks.
+/// What is spoken to.
+struct Tools {
+    handle: Handle,
+    docker: Docker,
+    iptables: Iptables,
+    wireguard: Wireguard,
+}
+
+/// What is remembered between two looks. Without it, all comes out the same, later.
+#[derive(Default)]
+struct Memory {
+    /// What Docker has said last.
+    engine: Engine,
+    /// WireGuard's keys, once they are needed.
+    keys: Option<Keys>,
+    /// Where WireGuard's peers were said to be when they were last set.
+    told: BTreeMap<Key, SocketAddr>,
+    /// What was told last.
+    state: State,
+    /// Since when the others know this host's next key.
+    known_since: Option<Instant>,
+}
+
+/// The network of this host.
 pub struct Network {
     options: Options,
-    handle: Handle,
-    iptables: Iptables,
-    engine: Engine,
+    tools: Tools,
+    memory: Memory,
     steps: usize,
 }
 
@@ -133,11 +165,16 @@ impl Network {
         let (connection, handle, _) = rtnetlink::new_connection()?;
         // Ends with the handle.
         tokio::spawn(connection);
+        let tools = Tools {
+            handle,
+            docker: options.docker.clone(),
+            iptables: Iptables::default(),
+            wireguard: Wireguard::default(),
+        };
         Ok(Self {
             options,
-            handle,
-            iptables: Iptables::default(),
-            engine: Engine::default(),
+            tools,
+            memory: Memory::default(),
             steps: 0,
         })
     }
@@ -146,6 +183,15 @@ impl Network {
     #[must_use]
     pub fn steps(&self) -> usize {
         self.steps
+    }
+
+    /// When to look again if nothing happens.
+    fn next_look(&self) -> Duration {
+        let due = self
+            .memory
+            .known_since
+            .map(|since| TOLD.saturating_sub(since.elapsed()));
+        due.unwrap_or(AGAIN)
     }
 
     /// Looks and does until nothing is left to do, or something fails.
@@ -164,35 +210,23 @@ impl Network {
 
     /// Looks once and does what can be done now. Gives how many steps that were; failed ones do not count.
     async fn round(&mut self, catalog: &Catalog) -> (usize, State) {
-        let look = observe::observe(
-            &self.options,
-            &self.handle,
-            &mut self.iptables,
-            &self.engine,
-        );
-        let observed = match look.await {
+        let wish = desired::desired(catalog, &self.options.own);
+        let mut problems = Vec::new();
+        if let Err(error) = self.turn_keys(&wish).await {
+            problems.push(api::problem::chain(&error));
+        }
+        let observed = match observe::observe(&mut self.tools, &self.memory).await {
             Ok(observed) => observed,
             Err(error) => {
-                let problems = vec![api::problem::chain(&error)];
-                return (
-                    0,
-                    State {
-                        problems,
-                        ..State::default()
-                    },
-                );
+                problems.push(api::problem::chain(&error));
+                // What was there is still there, for all that is known.
+                let state = self.memory.state.clone();
+                return (0, State { problems, ..state });
             }
         };
-        let wish = desired::desired(catalog, &self.options.own);
         let plan = plan::plan(&wish, &observed);
-        let errors = apply::apply(
-            &self.handle,
-            &self.options.docker,
-            &mut self.iptables,
-            &plan.steps,
-        )
-        .await;
-        let mut problems = plan.problems;
+        let errors = apply::apply(&mut self.tools, self.memory.keys.as_ref(), &plan.steps).await;
+        problems.extend(plan.problems);
         problems.extend(errors.iter().map(|error| api::problem::chain(error)));
         let ours = observed
             .engine
@@ -202,16 +236,46 @@ impl Network {
             id: ours.id.clone(),
             name: ours.name.clone(),
         });
-        self.engine = observed.engine;
+        self.memory.engine = observed.engine;
+        if errors.is_empty() {
+            self.memory.told = plan.told;
+        }
         self.steps += plan.steps.len();
         let state = State {
-            public_key: None,
-            wireguard: false,
+            public_key: self.memory.keys.as_ref().map(Keys::to_tell),
+            wireguard: observed.wireguard,
             mtu: plan.mtu,
             network,
             problems,
         };
+        self.memory.state.clone_from(&state);
         (plan.steps.len() - errors.len(), state)
+    }
+
+    /// A kernel that has WireGuard has a key, whether packets travel so or not: then they can at any time.
+    async fn turn_keys(&mut self, wish: &Wish) -> Result<(), keys::Error> {
+        // What cannot be asked is told by the look that follows.
+        if !self.tools.wireguard.is_there().await.unwrap_or(false) {
+            return Ok(());
+        }
+        let memory = &mut self.memory;
+        let keys = match &mut memory.keys {
+            Some(keys) => keys,
+            none => none.insert(Keys::open(&self.options.folder)?),
+        };
+        let told = match wish {
+            Wish::Network(desired) => desired.told_key,
+            _ => return Ok(()),
+        };
+        let turn = keys.due(told);
+        if turn == Turn::Switch {
+            let since = *memory.known_since.get_or_insert_with(Instant::now);
+            if since.elapsed() < TOLD {
+                return Ok(());
+            }
+        }
+        memory.known_since = None;
+        keys.turn(turn)
     }
 }
 
@@ -237,7 +301,9 @@ pub async fn take_down(docker: &Docker, folder: &Path) -> Result<(), TakeDownErr
     if let Err(error) = Iptables::take_down().await {
         failed.push(format!("firewall rules: {error}"));
     }
-    let _ = folder;
+    if let Err(error) = Keys::forget(folder) {
+        failed.push(format!("WireGuard's key: {error}"));
+    }
     if failed.is_empty() {
         return Ok(());
     }

@@ -1,16 +1,16 @@
 //! Reads the kernel, Docker and the firewall into a plain struct. Changes nothing.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 
-use rtnetlink::Handle;
-
+use super::desired::Key;
 use super::docker_network::{self, Engine};
 use super::firewall::{Family, Loaded};
-use super::iptables::{self, Iptables};
+use super::iptables;
 use super::kernel::{self, Kernel};
-use super::{BRIDGE, Options};
+use super::tunnel::Tunnel;
+use super::{BRIDGE, Memory, Tools, WIREGUARD, wireguard};
 
 /// What there is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -25,6 +25,14 @@ pub struct Observed {
     pub engine_down: Option<String>,
     /// The firewall.
     pub firewall: BTreeMap<Family, Loaded>,
+    /// Whether the kernel has WireGuard.
+    pub wireguard: bool,
+    /// What WireGuard's link is set to, if it is there.
+    pub tunnel: Option<Tunnel>,
+    /// This host's public key.
+    pub public: Option<Key>,
+    /// Where WireGuard's peers were said to be when they were last set.
+    pub told: BTreeMap<Key, SocketAddr>,
 }
 
 /// Why nothing can be said.
@@ -36,6 +44,9 @@ pub enum Error {
     /// The firewall cannot be read.
     #[error("the firewall cannot be read")]
     Firewall(#[source] iptables::Error),
+    /// WireGuard cannot be read.
+    #[error("WireGuard cannot be read")]
+    Wireguard(#[source] wireguard::Error),
 }
 
 /// Path of the setting that lets a host pass packets on.
@@ -54,31 +65,25 @@ pub fn settings() -> [(String, &'static str); 3] {
     ]
 }
 
-/// Reads it all. While Docker does not answer, `last` stands for what it would say: its containers may go on without it.
+/// Reads it all. While Docker does not answer, what it said last stands for what it would say: its containers may go on without it.
 ///
 /// # Errors
 /// When the kernel or the firewall cannot be read.
-pub async fn observe(
-    options: &Options,
-    handle: &Handle,
-    iptables: &mut Iptables,
-    last: &Engine,
-) -> Result<Observed, Error> {
-    let kernel = kernel::observe(handle).await.map_err(Error::Kernel)?;
-    let (engine, engine_down) = match docker_network::observe(&options.docker).await {
-        Ok(engine) => (engine, None),
-        Err(error) => (last.clone(), Some(api::problem::chain(&error))),
-    };
-    let mut firewall = BTreeMap::new();
-    let loaded = iptables
-        .observe(Family::V4)
+pub async fn observe(tools: &mut Tools, memory: &Memory) -> Result<Observed, Error> {
+    let kernel = kernel::observe(&tools.handle)
         .await
-        .map_err(Error::Firewall)?;
-    firewall.insert(Family::V4, loaded);
-    // Without ip6tables there is nothing of ours in it.
-    if let Ok(loaded) = iptables.observe(Family::V6).await {
-        firewall.insert(Family::V6, loaded);
-    }
+        .map_err(Error::Kernel)?;
+    let (engine, engine_down) = match docker_network::observe(&tools.docker).await {
+        Ok(engine) => (engine, None),
+        Err(error) => (memory.engine.clone(), Some(api::problem::chain(&error))),
+    };
+    let wireguard = tools.wireguard.is_there().await.map_err(Error::Wireguard)?;
+    let tunnel = match kernel.link(WIREGUARD) {
+        Some(link) if link.kind == "wireguard" => {
+            Some(tools.wireguard.observe().await.map_err(Error::Wireguard)?)
+        }
+        _ => None,
+    };
     let read = |(path, _): &(String, &str)| {
         let value = std::fs::read_to_string(Path::new("/proc/sys").join(path)).ok()?;
         Some((path.clone(), value.trim().to_owned()))
@@ -88,8 +93,22 @@ pub async fn observe(
         settings: settings().iter().filter_map(read).collect(),
         engine,
         engine_down,
-        firewall,
+        firewall: firewall(tools).await?,
+        wireguard,
+        tunnel,
+        public: memory.keys.as_ref().map(super::keys::Keys::public),
+        told: memory.told.clone(),
     })
+}
+
+async fn firewall(tools: &mut Tools) -> Result<BTreeMap<Family, Loaded>, Error> {
+    let loaded = tools.iptables.observe(Family::V4).await;
+    let mut firewall = BTreeMap::from([(Family::V4, loaded.map_err(Error::Firewall)?)]);
+    // Without ip6tables there is nothing of ours in it.
+    if let Ok(loaded) = tools.iptables.observe(Family::V6).await {
+        firewall.insert(Family::V6, loaded);
+    }
+    Ok(firewall)
 }
 
 /// Whether an address is one of this host's.

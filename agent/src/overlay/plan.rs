@@ -2,17 +2,18 @@
 //!
 //! A plan holds what can be done now: what builds on it (routes on a link that is yet to be made) is in the next one.
 
-use std::collections::BTreeSet;
-use std::fmt;
-use std::net::IpAddr;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
 
-use super::desired::{Desired, Wish};
+use super::desired::{Desired, Key, Wish};
 use super::docker_network::{self, Bridge, Engine};
 use super::firewall::{self, Chains, Family, Rules};
-use super::kernel::{self, Kernel, Link, Mac, Neighbour, Route, Vxlan};
+use super::kernel::{self, Kernel, Link, Neighbour, Route};
 use super::observe::{self, FORWARD, Observed};
+use super::step::Step;
+use super::tunnel;
 use super::wanted::{self, Wanted};
-use super::{BRIDGE, PREFIX, SERVICES, VXLAN};
+use super::{BRIDGE, PREFIX, SERVICES, VXLAN, WIREGUARD};
 
 /// What to do, and what hinders.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -23,112 +24,8 @@ pub struct Plan {
     pub problems: Vec<String>,
     /// MTU of the link by which the others are reached; 0: not known.
     pub mtu: u32,
-}
-
-/// One thing to do.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Step {
-    /// A setting of the kernel.
-    Set { path: String, value: &'static str },
-    /// Docker's network; whether its engine filters.
-    MakeNetwork { bridge: Bridge, filters: bool },
-    /// Docker's network is to be another one, or not to be.
-    RemoveNetwork { id: String, why: String },
-    /// The VXLAN.
-    MakeVxlan { vxlan: Vxlan, mac: Mac, mtu: u32 },
-    /// A link of ours.
-    RemoveLink {
-        index: u32,
-        name: String,
-        why: &'static str,
-    },
-    /// A link of ours has another MTU.
-    Mtu {
-        index: u32,
-        name: String,
-        from: u32,
-        to: u32,
-    },
-    /// A link of ours is down.
-    Up { index: u32, name: String },
-    /// The address of names and metadata, on the loopback link.
-    AddServices { index: u32 },
-    /// The same is not wanted any more.
-    RemoveServices { index: u32 },
-    /// A route.
-    AddRoute { route: Route, name: String },
-    /// A route of ours that is not wanted any more.
-    RemoveRoute { route: Route, name: String },
-    /// An entry of a VXLAN's tables.
-    AddNeighbour { index: u32, neighbour: Neighbour },
-    /// The same is not wanted any more.
-    RemoveNeighbour { index: u32, neighbour: Neighbour },
-    /// What iptables-restore is to be told, and the chains that are there then.
-    Firewall {
-        family: Family,
-        text: String,
-        chains: Chains,
-    },
-}
-
-impl fmt::Display for Step {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Set { path, value } => write!(
-                f,
-                "set {path} to {value}: packets between containers and hosts need it"
-            ),
-            Self::MakeNetwork { bridge, .. } => write!(
-                f,
-                "make Docker's network {} ({} of {}, mtu {}): it is not there",
-                bridge.name, bridge.made.range, bridge.made.subnet, bridge.made.mtu
-            ),
-            Self::RemoveNetwork { why, .. } => write!(f, "remove Docker's network: {why}"),
-            Self::MakeVxlan { vxlan, mtu, .. } => {
-                write!(
-                    f,
-                    "make link {VXLAN} (id {}, port {}, mtu {mtu}): it is not there",
-                    vxlan.id, vxlan.port
-                )
-            }
-            Self::RemoveLink { name, why, .. } => write!(f, "remove link {name}: {why}"),
-            Self::Mtu { name, from, to, .. } => write!(
-                f,
-                "set the mtu of {name} from {from} to {to}: that is what fits"
-            ),
-            Self::Up { name, .. } => write!(f, "set link {name} up: it is down"),
-            Self::AddServices { .. } => write!(
-                f,
-                "add {SERVICES} to the loopback link: names and metadata are there"
-            ),
-            Self::RemoveServices { .. } => write!(
-                f,
-                "remove {SERVICES} from the loopback link: there is no network"
-            ),
-            Self::AddRoute { route, name } => {
-                write!(f, "route {} by {name}: containers are there", route.to)
-            }
-            Self::RemoveRoute { route, name } => write!(
-                f,
-                "remove the route {} by {name}: nothing is there any more",
-                route.to
-            ),
-            Self::AddNeighbour { neighbour, .. } => {
-                write!(f, "add {neighbour} to {VXLAN}: a host is there")
-            }
-            Self::RemoveNeighbour { neighbour, .. } => write!(
-                f,
-                "remove {neighbour} from {VXLAN}: no host is there any more"
-            ),
-            Self::Firewall { family, text, .. } => {
-                write!(
-                    f,
-                    "load {} lines of firewall rules ({family:?}): ours are not as they should be",
-                    text.lines().count()
-                )
-            }
-        }
-    }
+    /// Where WireGuard's peers are said to be.
+    pub told: BTreeMap<Key, SocketAddr>,
 }
 
 /// What to do for `wish`.
@@ -201,6 +98,10 @@ fn network(desired: &Desired, observed: &Observed) -> Plan {
     }
     let mut wanted = wanted::wanted(desired, observed);
     plan.mtu = wanted.link_mtu;
+    let peers = wanted.tunnel.iter().flat_map(|tunnel| &tunnel.peers);
+    plan.told = peers
+        .filter_map(|(key, peer)| Some((*key, peer.endpoint?)))
+        .collect();
     plan.problems.append(&mut wanted.problems);
     settings(&mut plan, observed);
     docker(&mut plan, desired, observed, wanted.mtu);
@@ -324,6 +225,19 @@ fn links(plan: &mut Plan, observed: &Observed, wanted: &Wanted) {
                     .push(remove_link(link, "it is not as it should be"));
             }
             Some(link) => fit(plan, link, wanted.mtu),
+        }
+    }
+    if let Some(wanted_tunnel) = &wanted.tunnel {
+        match (observed.kernel.link(WIREGUARD), &observed.tunnel) {
+            (None, _) => plan.steps.push(Step::MakeWireguard { mtu: wanted.mtu }),
+            (Some(link), None) => plan
+                .steps
+                .push(remove_link(link, "it is not as it should be")),
+            (Some(link), Some(is)) => {
+                let change = tunnel::change(wanted_tunnel, is, &observed.told);
+                plan.steps.extend(change.map(Step::Tunnel));
+                fit(plan, link, wanted.mtu);
+            }
         }
     }
     if let Some(bridge) = observed.kernel.link(BRIDGE) {
@@ -470,14 +384,16 @@ fn stale_routes(plan: &mut Plan, observed: &Observed, wanted: &[Route]) {
 
 /// Links of other encapsulations go once nothing is routed by them any more.
 fn stale_links(plan: &mut Plan, observed: &Observed, wanted: &Wanted) {
-    let kernel = &observed.kernel;
-    for link in kernel
+    for link in observed
+        .kernel
         .links
         .iter()
         .filter(|link| link.name.starts_with(PREFIX) && link.name != BRIDGE)
     {
         let is_wanted = wanted.links.contains(&link.name);
-        let is_used = kernel.routes.iter().any(|route| route.link == link.index);
+        let of_ours =
+            |route: &&Route| route.protocol == kernel::PROTOCOL && route.link == link.index;
+        let is_used = observed.kernel.routes.iter().any(|route| of_ours(&route));
         if !is_wanted && !is_used {
             plan.steps
                 .push(remove_link(link, "packets do not travel by it any more"));

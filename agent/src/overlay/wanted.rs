@@ -1,7 +1,7 @@
 //! What links, tables and routes the network needs on this host, given the ways to the others. Pure.
 
-use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use api::network::Encapsulation;
 use ipnet::{IpNet, Ipv4Net};
@@ -9,6 +9,7 @@ use ipnet::{IpNet, Ipv4Net};
 use super::desired::{Desired, Peer, gateway};
 use super::kernel::{Kernel, Mac, Neighbour, PROTOCOL, Route, Vxlan, way};
 use super::observe::{Observed, containers, is_own};
+use super::tunnel::{self, KEEPALIVE, Tunnel};
 use super::{BRIDGE, VXLAN, WIREGUARD};
 
 /// VXLAN network identifier of the project's network.
@@ -27,6 +28,8 @@ pub struct Wanted {
     pub mtu: u32,
     /// Settings of the VXLAN and its link address.
     pub vxlan: Option<(Vxlan, Mac)>,
+    /// Settings of WireGuard's link.
+    pub tunnel: Option<Tunnel>,
     /// Links by which the others' containers are reached.
     pub links: BTreeSet<String>,
     /// Entries of the VXLAN's tables.
@@ -70,7 +73,7 @@ pub fn wanted(desired: &Desired, observed: &Observed) -> Wanted {
         .saturating_sub(desired.encapsulation.overhead(is_ipv6));
     wanted.mtu = desired.mtu.map_or(room, |mtu| mtu.min(room)).max(LEAST);
     match desired.encapsulation {
-        Encapsulation::Wireguard => drop(wanted.links.insert(WIREGUARD.to_owned())),
+        Encapsulation::Wireguard => wireguard(&mut wanted, desired, observed),
         Encapsulation::Vxlan => vxlan(&mut wanted, desired, kernel),
         Encapsulation::Direct => wanted
             .links
@@ -123,6 +126,52 @@ fn vxlan(wanted: &mut Wanted, desired: &Desired, kernel: &Kernel) {
             .neighbours
             .push(Neighbour::Behind(mac(at), peer.address));
     }
+}
+
+fn wireguard(wanted: &mut Wanted, desired: &Desired, observed: &Observed) {
+    wanted.links.insert(WIREGUARD.to_owned());
+    let Some(public) = observed.public.filter(|_| observed.wireguard) else {
+        if !observed.wireguard {
+            wanted.problems.push(format!(
+                "the kernel of this host has no WireGuard (CONFIG_WIREGUARD, or its module): start one that has it, or let the whole project do without \
+                 encryption with `ros networks set {} --encapsulation vxlan`",
+                desired.name
+            ));
+        }
+        return;
+    };
+    let mut peers: BTreeMap<_, tunnel::Peer> = BTreeMap::new();
+    for peer in &desired.peers {
+        // A host without one was left out before.
+        let Some(key) = peer.key else {
+            continue;
+        };
+        if key == public || peers.contains_key(&key) {
+            wanted.problems.push(format!(
+                "host {} has the WireGuard key of another host: was its disk copied? Let it leave and join again",
+                peer.name
+            ));
+            continue;
+        }
+        let mut allowed = BTreeSet::from([IpNet::from(peer.block)]);
+        allowed.extend(
+            peer.strays
+                .iter()
+                .map(|stray| IpNet::from(Ipv4Net::from(*stray))),
+        );
+        let set = tunnel::Peer {
+            endpoint: Some(SocketAddr::new(peer.address, desired.port)),
+            allowed,
+            keepalive: KEEPALIVE,
+            silent: None,
+        };
+        peers.insert(key, set);
+    }
+    wanted.tunnel = Some(Tunnel {
+        public,
+        port: desired.port,
+        peers,
+    });
 }
 
 fn routes(wanted: &mut Wanted, desired: &Desired, observed: &Observed, ways: &[(&Peer, &Route)]) {

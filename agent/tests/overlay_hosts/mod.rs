@@ -268,6 +268,18 @@ impl Host {
         })
     }
 
+    /// Makes a container that Docker knows to be attached to the network; it never runs.
+    pub fn attach(&self) {
+        let folder = self.folder.path();
+        let tar = folder.join("empty.tar");
+        fs::write(&tar, [0; 10_240]).unwrap();
+        let docker = format!("docker -H unix://{}", folder.join("docker.sock").display());
+        run(&format!("{docker} import {} empty", tar.display()));
+        run(&format!(
+            "{docker} create --network ros --name attached empty /nothing"
+        ));
+    }
+
     pub fn take_down(&self) {
         let folder = self.folder.path().to_owned();
         self.on(async move |docker| take_down(&docker, &folder).await.unwrap());
