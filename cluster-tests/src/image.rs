@@ -9,11 +9,14 @@ use crate::node::Node;
 
 /// Its name.
 pub const NAME: &str = "box:1";
-const APPLETS: [&str; 24] = [
+const APPLETS: [&str; 25] = [
     "arp", "cat", "date", "echo", "env", "grep", "head", "hostname", "httpd", "ifconfig", "ip",
-    "ls", "nc", "nslookup", "ping", "ps", "sh", "sleep", "tail", "test", "time", "top", "true",
-    "wget",
+    "ls", "nc", "nslookup", "touch", "ping", "ps", "sh", "sleep", "tail", "test", "time", "top",
+    "true", "wget",
 ];
+
+/// Says who asks: `http://…/cgi-bin/who`.
+pub const WHO: &str = "#!/bin/sh\necho\necho $REMOTE_ADDR\n";
 
 /// Loads it into a host's Docker.
 ///
@@ -49,7 +52,9 @@ fn layer(program: &[u8]) -> std::io::Result<Vec<u8>> {
         let mut link = header(tar::EntryType::Symlink, 0o777, 0);
         layer.append_link(&mut link, format!("bin/{applet}"), "busybox")?;
     }
-    for (folder, mode) in [("www", 0o755), ("tmp", 0o1777)] {
+    let mut script = header(tar::EntryType::Regular, 0o755, WHO.len() as u64);
+    layer.append_data(&mut script, "www/cgi-bin/who", WHO.as_bytes())?;
+    for (folder, mode) in [("tmp", 0o1777), ("etc", 0o755)] {
         let mut folder_header = header(tar::EntryType::Directory, mode, 0);
         layer.append_data(&mut folder_header, folder, std::io::empty())?;
     }

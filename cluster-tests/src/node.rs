@@ -29,6 +29,23 @@ echo "127.0.1.1 $3" >> etc/hosts
 ip link set lo up; echo 1 > /proc/sys/net/ipv4/ip_forward
 pivot_root . oldroot; cd /; umount -l /oldroot
 PATH=/usr/sbin:/usr/bin"#;
+/// All processes but the first, the one that it waits for, and the two that do this; again, for what was being started.
+const KILL_ALL: &str = r#"
+for round in 1 2 3; do for process in /proc/[0-9]*; do
+  p=${process#/proc/}; read name < $process/comm || continue
+  case "$p $name" in "1 "* | "$$ "* | "$PPID "* | *" cat") ;; *) kill -9 $p ;; esac
+done; done 2>/dev/null
+true"#;
+/// What the kernel and /run forget in a machine that is switched off, but for the link `eth0`.
+const FORGET: &str = r#"
+for l in $(ip -o link | sed 's/^[0-9]*: \([^:@]*\).*/\1/'); do case $l in lo | eth0) ;; *) ip link del $l ;; esac; done 2>/dev/null
+for f in iptables ip6tables; do for t in filter nat mangle raw; do $f -t $t -F; $f -t $t -X; done; $f -P FORWARD ACCEPT; $f -P INPUT ACCEPT; done
+nft flush ruleset 2>/dev/null
+ip addr flush dev lo scope link; ip rule flush; ip rule add pref 32766 table main; ip rule add pref 32767 table default
+ip route flush table main proto static 2>/dev/null
+grep -E '^[^ ]+ /(run|var/lib/docker)/' /proc/mounts | cut -d' ' -f2 | sort -r | while read m; do umount -l "$m"; done
+find /run -mindepth 1 -maxdepth 1 ! -name harness -exec rm -rf {} +
+true"#;
 /// How long daemons may take to start and end on a busy machine.
 const DAEMON: Patience = Patience::seconds(60).every(Duration::from_millis(50));
 
@@ -267,7 +284,7 @@ impl Node {
             &cgroup,
         ];
         // What was killed leaves its number, and the next one may have the same.
-        self.sh("rm -f /run/docker.pid /var/run/docker.pid")?;
+        self.sh("rm -f /run/docker.pid")?;
         self.spawn("dockerd", &dockerd)
     }
 
@@ -291,6 +308,20 @@ impl Node {
                 status: tail(&self.log("dockerd"), 30),
             })
         })
+    }
+
+    /// Ends everything on the host and takes away what a start of the machine would: processes, links, addresses, rules, `/run`. What is on its
+    /// disk stays.
+    ///
+    /// # Errors
+    /// When a program fails.
+    pub fn reboot(&self) -> Result<()> {
+        self.sh(KILL_ALL)?;
+        let names: Vec<String> = self.daemons().keys().cloned().collect();
+        for name in names {
+            self.end(&name, End::Killed)?;
+        }
+        self.sh(FORGET).map(drop)
     }
 
     fn log_file(&self, name: &str) -> PathBuf {

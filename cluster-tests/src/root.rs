@@ -9,9 +9,9 @@ use qemu_tests::{HarnessError, Result, debian};
 use sha2::{Digest, Sha256};
 
 /// What the hosts and tests need. No package's scripts run: what they would do is done by [`finish`].
-const PACKAGES: &str = "base-files,busybox-static,coreutils,dash,dnsmasq-base,docker.io,grep,iperf3,iproute2,iptables,iputils-ping,mount,nftables,procps,sed,util-linux";
+const PACKAGES: &str = "base-files,busybox-static,coreutils,dash,dnsmasq-base,docker.io,findutils,grep,iperf3,iproute2,iptables,iputils-ping,mount,nftables,procps,sed,util-linux";
 /// Counts changes of the recipe below that the other inputs do not show.
-const RECIPE: u32 = 1;
+const RECIPE: u32 = 2;
 
 /// A generation of Docker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,6 +113,13 @@ impl Root {
         ] {
             let file = tree.join(name);
             std::fs::write(&file, text).map_err(HarnessError::file("write", &file))?;
+        }
+        let run = tree.join("var/run");
+        if !run.is_symlink() {
+            // Some release ships it as an empty folder.
+            drop(std::fs::remove_dir_all(&run));
+            std::os::unix::fs::symlink("/run", &run)
+                .map_err(HarnessError::file("link /var/run", &run))?;
         }
         for family in ["iptables", "ip6tables"] {
             for verb in ["", "-save", "-restore"] {

@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -67,11 +67,17 @@ impl Space {
         self.holder.id()
     }
 
+    /// The file that stands for the network namespace.
+    #[must_use]
+    pub fn network(&self) -> PathBuf {
+        format!("/proc/{}/ns/net", self.holder.id()).into()
+    }
+
     /// A program of this machine in the network namespace only.
     #[must_use]
     pub fn in_net(&self, program: &str) -> Tool {
         Tool::new("nsenter")
-            .arg(format!("--net=/proc/{}/ns/net", self.holder.id()))
+            .arg(format!("--net={}", self.network().display()))
             .arg(program)
     }
 

@@ -8,6 +8,7 @@ use cluster_tests::root::Root;
 use cluster_tests::stage::{Stage, on_stage};
 use cluster_tests::{HarnessError, Result, image};
 use qemu_tests::judge::{Judge, contains, ensure, equal};
+use qemu_tests::wait::{Look, Patience, until};
 
 #[test]
 fn hosts_with_three_generations_of_docker_stand_beside_each_other() -> Result<()> {
@@ -26,6 +27,10 @@ fn hosts_with_three_generations_of_docker_stand_beside_each_other() -> Result<()
         }
         judge_network(&mut judge, &net, &nodes);
         judge.check("a killed Docker comes back", || killed_docker(&nodes[0]));
+        judge.check(
+            "a host that starts anew has its disk, and nothing else",
+            || starts_anew(&nodes[2]),
+        );
         judge.verdict("")
     });
     outcome?;
@@ -142,6 +147,29 @@ fn killed_docker(node: &Node) -> Result<()> {
     node.wait_for_docker()?;
     node.docker(&["start", "web"])?;
     equal(node.in_container("web", &["echo", "again"])?, "again")
+}
+
+fn starts_anew(node: &Node) -> Result<()> {
+    node.write("/run/gone", "")?;
+    node.write("/root/kept", "")?;
+    node.docker(&["update", "--restart", "always", "web"])?;
+    node.reboot()?;
+    for daemon in ["containerd", "dockerd"] {
+        ensure(!node.runs(daemon), || format!("{daemon} runs"))?;
+    }
+    equal(node.sh("ls /root; ls /run")?, "kept\nharness")?;
+    let links = node.sh("ip -o link | wc -l; iptables-save | wc -l")?;
+    equal(links.lines().next(), Some("2"))?;
+    node.start_docker()?;
+    node.wait_for_docker()?;
+    until("the container to run again", Patience::seconds(20), || {
+        let seen = node.docker(&["ps", "--format", "{{.Names}}"])?;
+        Ok(if seen == "web" {
+            Look::Seen(())
+        } else {
+            Look::NotYet(seen)
+        })
+    })
 }
 
 fn nothing_is_left(holders: &[u32], mark: &str) -> Result<()> {
