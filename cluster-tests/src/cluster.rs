@@ -67,6 +67,7 @@ impl Cluster {
             cluster.join(node)?;
         }
         cluster.wait_connected()?;
+        cluster.wait_for_network()?;
         Ok(cluster)
     }
 
@@ -190,6 +191,29 @@ impl Cluster {
         waited.map_err(|error| HarnessError::Verdict {
             detail: format!("{}\n{}", error.chain(), self.last_words()),
         })
+    }
+
+    /// Waits until each host's Docker has the cluster's network.
+    ///
+    /// # Errors
+    /// When one has not in time; with what its agent says.
+    pub fn wait_for_network(&self) -> Result<()> {
+        let list = ["docker", "network", "ls", "--format", "{{.Name}}"];
+        for node in &self.hosts {
+            let waited = until(&format!("network {NETWORK} on {}", node.name), SOON, || {
+                let names = node.run(&list)?;
+                let is_there = names.lines().any(|name| name == NETWORK);
+                Ok(if is_there {
+                    Look::Seen(())
+                } else {
+                    Look::NotYet(names)
+                })
+            });
+            waited.map_err(|error| HarnessError::Verdict {
+                detail: format!("{}\n{}", error.chain(), self.last_words()),
+            })?;
+        }
+        Ok(())
     }
 
     /// The host of that name.

@@ -16,6 +16,9 @@ const WEB: &str = "echo $0 > /www/index.html; exec httpd -f -h /www";
 /// Longest wait until a change is seen everywhere, as promised to users; what the test's own programs need comes on top.
 pub const AT_ONCE: Duration = Duration::from_secs(1);
 
+/// Seconds until a wait for a name ends.
+const LONGEST: u64 = 8;
+
 /// Runs a web server called `name` in the cluster's network; `args` are more arguments of `docker run`.
 ///
 /// # Errors
@@ -116,7 +119,8 @@ pub fn name_becomes(node: &Node, from: &str, name: &str, how: Name) -> Result<Ti
     };
     // Each look is a program of its own: nothing is remembered from the one before.
     let script = format!(
-        "i=0; while {sign} nslookup -type=a {name} > /tmp/said 2>&1; do i=$((i+1)); [ $i -lt 300 ] || exit 9; sleep 0.02; done"
+        "read up rest < /proc/uptime; end=$((${{up%.*}} + {LONGEST})); \
+        while {sign} nslookup -type=a {name} > /tmp/said 2>&1; do read up rest < /proc/uptime; [ ${{up%.*}} -lt $end ] || exit 9; sleep 0.02; done"
     );
     let output = node
         .tool(&["docker", "exec", from, "sh", "-c", &script])
@@ -130,7 +134,7 @@ pub fn name_becomes(node: &Node, from: &str, name: &str, how: Name) -> Result<Ti
         .unwrap_or_default();
     Err(HarnessError::Timeout {
         what: format!("the name {name} to be {how:?} to {from} on {}", node.name),
-        waited: Duration::from_secs(6),
+        waited: Duration::from_secs(LONGEST),
         last: format!("{}{last}", said(&output)),
     })
 }

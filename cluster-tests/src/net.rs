@@ -12,6 +12,8 @@ use crate::stage::Stage;
 
 /// Address of the gateway.
 pub const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
+/// A name that the hosts' resolver knows: the gateway's. It knows no other.
+pub const OUTSIDE: &str = "outside.example";
 /// Name of the bridge.
 const BRIDGE: &str = "between";
 
@@ -38,10 +40,23 @@ impl Net {
     /// # Errors
     /// When its namespace cannot be made.
     pub fn new(stage: &Stage) -> Result<Self> {
-        let switch = Node::start(stage, &Plan::new("switch", Root::Docker20))?;
+        let switch = Node::start(stage, &Plan::new("switch", Root::Docker26))?;
         switch.sh(&format!(
             "ip link add {BRIDGE} type bridge forward_delay 0; ip addr add {GATEWAY}/24 dev {BRIDGE}; ip link set {BRIDGE} up"
         ))?;
+        switch.spawn(
+            "dnsmasq",
+            &[
+                "dnsmasq",
+                "--keep-in-foreground",
+                "--user=root",
+                "--conf-file=/dev/null",
+                "--no-resolv",
+                "--no-hosts",
+                "--address=/#/",
+                &format!("--address=/{OUTSIDE}/{GATEWAY}"),
+            ],
+        )?;
         Ok(Self { switch, hosts: 0 })
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -130,10 +130,9 @@ impl Node {
     /// # Errors
     /// When it fails.
     pub fn run(&self, words: &[&str]) -> Result<String> {
-        self.space
-            .inside(words)
-            .run()
-            .map(|text| text.trim().to_owned())
+        let output = self.space.inside(words).output()?;
+        self.judge(words, &output)
+            .map(|()| String::from_utf8_lossy(&output.stdout).trim().to_owned())
     }
 
     /// The same for a line of sh.
@@ -150,13 +149,17 @@ impl Node {
     /// When it fails.
     pub fn run_with(&self, words: &[&str], input: &[u8]) -> Result<String> {
         let output = self.space.inside(words).output_with_input(input)?;
+        self.judge(words, &output).map(|()| said(&output))
+    }
+
+    fn judge(&self, words: &[&str], output: &Output) -> Result<()> {
         if output.status.success() {
-            return Ok(said(&output));
+            return Ok(());
         }
         Err(HarnessError::Guest {
-            command: words.join(" "),
+            command: format!("{}: {}", self.name, words.join(" ")),
             status: output.status.to_string(),
-            output: said(&output),
+            output: said(output).trim().to_owned(),
         })
     }
 

@@ -56,6 +56,7 @@ fn the_users_own_rules_stay_and_all_of_ours_go() -> Result<()> {
             cluster.join(node)?;
         }
         cluster.wait_connected()?;
+        cluster.wait_for_network()?;
         let mut judge = Judge::of(stage.name());
         judge_life(&mut judge, &cluster, &before);
         judge_leaving(&mut judge, &cluster, &before);
