@@ -70,6 +70,15 @@ struct RunArgs {
     config_from_os: bool,
 }
 
+/// What starts the agent on this machine, and what shows what it says.
+fn commands() -> (&'static str, &'static str) {
+    if crate::service::is_managed() {
+        ("sudo ros service up agent", "sudo ros service logs agent")
+    } else {
+        ("systemctl start ros-agent", "journalctl -u ros-agent")
+    }
+}
+
 /// All but looking.
 pub fn needs_root(args: &AgentArgs) -> bool {
     match &args.command {

@@ -138,7 +138,8 @@ fn late(status: &Status) -> String {
         why => why,
     };
     format!(
-        "the agent is not connected after {} seconds: {why}; it goes on trying: `ros agent status`, `journalctl -u {UNIT}`",
-        PATIENCE.as_secs()
+        "the agent is not connected after {} seconds: {why}; it goes on trying: `ros agent status`, `{}`",
+        PATIENCE.as_secs(),
+        super::commands().1
     )
 }

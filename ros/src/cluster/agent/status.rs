@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use agent::Identity;
 use agent::status::{self, Status};
 
-use super::{Place, UNIT};
+use super::Place;
 use crate::cluster::args::Shown;
 use crate::cluster::error::Error;
 use crate::outcome::Outcome;
@@ -30,8 +30,8 @@ pub fn run(place: &Place, shown: Shown) -> Outcome {
 fn silent(place: &Place) -> Error {
     Error::Other(match Identity::load(&place.data) {
         Ok(Some(identity)) => format!(
-            "this host is `{}` of the project `{}`, but its agent does not run; `systemctl start {UNIT}`, or `ros agent run`",
-            identity.name, identity.project_name
+            "this host is `{}` of the project `{}`, but its agent does not run; `{}`, or `ros agent run`",
+            identity.name, identity.project_name, super::commands().0
         ),
         Ok(None) => "this host is in no cluster; `ros agent join https://SERVER:6440 TOKEN` takes it into one".into(),
         Err(error) => format!(
