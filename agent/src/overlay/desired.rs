@@ -29,6 +29,12 @@ pub enum Wish {
     Network(Box<Desired>),
 }
 
+impl Default for Wish {
+    fn default() -> Self {
+        Self::Wait(Vec::new())
+    }
+}
+
 /// The network of this host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Desired {
@@ -105,7 +111,7 @@ fn wanted(catalog: &Catalog, own: &Own, network: &NetworkFact) -> Result<Desired
         format!("the server has not told of this host yet: network {name} waits for it")
     })?;
     let block = host.block.ok_or_else(|| {
-        format!("this host has no block of network {name} yet: when this lasts, the network has no free block (`ros networks inspect {name}`)")
+        format!("this host has no block of network {name} yet: when this lasts, the network has no free block (`ros networks` shows how many are used)")
     })?;
     let address = host.address.ok_or_else(|| {
         format!("the address of this host is not known: join with --address, or `ros hosts set {} --address A`", own.name)
@@ -236,3 +242,6 @@ fn same_addresses(desired: &Desired) -> Vec<String> {
     }
     problems
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

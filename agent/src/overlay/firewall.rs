@@ -103,9 +103,9 @@ pub fn chains(rules: &Rules, family: Family) -> Chains {
         chains.insert((table.to_owned(), chain.to_owned()), rules);
     };
     if family == Family::V6 {
-        let rules = encapsulated(rules, family);
-        if !rules.is_empty() {
-            add(("filter", "ROS-INPUT"), rules);
+        // The encapsulation does not listen there otherwise.
+        if rules.peers.iter().any(IpAddr::is_ipv6) && rules.encapsulation != Encapsulation::Direct {
+            add(("filter", "ROS-INPUT"), encapsulated(rules, family));
         }
         return chains;
     }
@@ -306,3 +306,6 @@ fn render(tables: &BTreeMap<&str, (Vec<String>, Vec<String>)>) -> Option<String>
     }
     (!text.is_empty()).then_some(text)
 }
+
+#[cfg(test)]
+mod tests;

@@ -34,6 +34,7 @@ use desired::{Key, Wish};
 use docker_network::Engine;
 use iptables::Iptables;
 use keys::{Keys, Turn};
+use observe::Ip6tables;
 use wireguard::Wireguard;
 
 /// Where every host answers its own containers: names on port 53, metadata on port 80. Never leaves the host.
@@ -49,6 +50,8 @@ pub const VXLAN: &str = "ros-vx";
 pub const WIREGUARD: &str = "ros-wg";
 /// Everything is looked at again after this long, whatever happens.
 const AGAIN: Duration = Duration::from_secs(10);
+/// Two looks are at least this far apart: what comes in between is seen by the second one.
+const GATHER: Duration = Duration::from_millis(200);
 /// The others have been told a new key this long before it is used.
 const TOLD: Duration = Duration::from_secs(1);
 /// Plans for one look: what is made builds on each other, a few steps deep.
@@ -107,22 +110,20 @@ pub async fn run(
             return;
         }
     };
-    loop {
-        let known = catalog.borrow_and_update().clone();
-        // A round is short, and never cut in the middle.
-        let now = network.settle(&known).await;
-        state.send_if_modified(|state| {
-            let is_new = *state != now;
-            *state = now;
-            is_new
-        });
-        tokio::select! {
-            () = stop.cancelled() => return,
-            Ok(()) = catalog.changed() => {}
-            () = wake.notified() => {}
-            () = tokio::time::sleep(network.next_look()) => {}
+    let looking = async {
+        loop {
+            let known = catalog.borrow_and_update().clone();
+            let now = network.settle(&known).await;
+            state.send_if_modified(|state| {
+                let is_new = *state != now;
+                *state = now;
+                is_new
+            });
+            network.wait(&mut catalog, &wake).await;
         }
-    }
+    };
+    // It may be cut anywhere: the next one begins by looking.
+    stop.run_until_cancelled(looking).await;
 }
 
 /// What is spoken to.
@@ -142,6 +143,10 @@ struct Memory {
     keys: Option<Keys>,
     /// Where WireGuard's peers were said to be when they were last set.
     told: BTreeMap<Key, SocketAddr>,
+    /// What was wished last.
+    wish: Wish,
+    /// Whether ip6tables may hold something of ours.
+    ip6tables: Ip6tables,
     /// What was told last.
     state: State,
     /// Since when the others know this host's next key.
@@ -183,6 +188,25 @@ impl Network {
     #[must_use]
     pub fn steps(&self) -> usize {
         self.steps
+    }
+
+    /// Until there is a reason to look again. A change of the catalog is one only when it asks for another network: most are of containers that need
+    /// no route of their own.
+    async fn wait(&self, catalog: &mut watch::Receiver<Arc<Catalog>>, wake: &Notify) {
+        let again = Instant::now() + self.next_look();
+        loop {
+            tokio::time::sleep(GATHER).await;
+            tokio::select! {
+                Ok(()) = catalog.changed() => {
+                    let known = catalog.borrow_and_update().clone();
+                    if desired::desired(&known, &self.options.own) != self.memory.wish {
+                        return;
+                    }
+                }
+                () = wake.notified() => return,
+                () = tokio::time::sleep_until(again) => return,
+            }
+        }
     }
 
     /// When to look again if nothing happens.
@@ -228,15 +252,13 @@ impl Network {
         let errors = apply::apply(&mut self.tools, self.memory.keys.as_ref(), &plan.steps).await;
         problems.extend(plan.problems);
         problems.extend(errors.iter().map(|error| api::problem::chain(error)));
-        let ours = observed
-            .engine
-            .ours()
-            .filter(|_| matches!(wish, Wish::Network(_)));
+        let ours = observed.engine.ours().filter(|_| wish != Wish::Nothing);
         let network = ours.map(|ours| DockerNetwork {
             id: ours.id.clone(),
             name: ours.name.clone(),
         });
         self.memory.engine = observed.engine;
+        self.memory.ip6tables = plan.ip6tables;
         if errors.is_empty() {
             self.memory.told = plan.told;
         }
@@ -249,6 +271,7 @@ impl Network {
             problems,
         };
         self.memory.state.clone_from(&state);
+        self.memory.wish = wish;
         (plan.steps.len() - errors.len(), state)
     }
 

@@ -35,6 +35,16 @@ pub struct Observed {
     pub told: BTreeMap<Key, SocketAddr>,
 }
 
+/// Whether ip6tables may hold something of ours: it is not asked without a reason.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Ip6tables {
+    /// It may: nobody has looked yet, or something of ours is there or should be.
+    #[default]
+    Asked,
+    /// It does not, and nothing is to be there.
+    Left,
+}
+
 /// Why nothing can be said.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -93,7 +103,7 @@ pub async fn observe(tools: &mut Tools, memory: &Memory) -> Result<Observed, Err
         settings: settings().iter().filter_map(read).collect(),
         engine,
         engine_down,
-        firewall: firewall(tools).await?,
+        firewall: firewall(tools, memory.ip6tables).await?,
         wireguard,
         tunnel,
         public: memory.keys.as_ref().map(super::keys::Keys::public),
@@ -101,11 +111,16 @@ pub async fn observe(tools: &mut Tools, memory: &Memory) -> Result<Observed, Err
     })
 }
 
-async fn firewall(tools: &mut Tools) -> Result<BTreeMap<Family, Loaded>, Error> {
+async fn firewall(
+    tools: &mut Tools,
+    ip6tables: Ip6tables,
+) -> Result<BTreeMap<Family, Loaded>, Error> {
     let loaded = tools.iptables.observe(Family::V4).await;
     let mut firewall = BTreeMap::from([(Family::V4, loaded.map_err(Error::Firewall)?)]);
     // Without ip6tables there is nothing of ours in it.
-    if let Ok(loaded) = tools.iptables.observe(Family::V6).await {
+    if ip6tables == Ip6tables::Asked
+        && let Ok(loaded) = tools.iptables.observe(Family::V6).await
+    {
         firewall.insert(Family::V6, loaded);
     }
     Ok(firewall)

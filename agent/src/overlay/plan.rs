@@ -7,9 +7,9 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::desired::{Desired, Key, Wish};
 use super::docker_network::{self, Bridge, Engine};
-use super::firewall::{self, Chains, Family, Rules};
+use super::firewall::{self, Chains, Family, Loaded, Rules};
 use super::kernel::{self, Kernel, Link, Neighbour, Route};
-use super::observe::{self, FORWARD, Observed};
+use super::observe::{self, FORWARD, Ip6tables, Observed};
 use super::step::Step;
 use super::tunnel;
 use super::wanted::{self, Wanted};
@@ -24,6 +24,8 @@ pub struct Plan {
     pub problems: Vec<String>,
     /// MTU of the link by which the others are reached; 0: not known.
     pub mtu: u32,
+    /// Whether ip6tables is to be asked next time.
+    pub ip6tables: Ip6tables,
     /// Where WireGuard's peers are said to be.
     pub told: BTreeMap<Key, SocketAddr>,
 }
@@ -332,6 +334,14 @@ fn rules(desired: &Desired, observed: &Observed, wanted: &Wanted) -> Rules {
 }
 
 fn firewall(plan: &mut Plan, observed: &Observed, chains: impl Fn(Family) -> Chains) {
+    let new = observed.firewall.get(&Family::V6);
+    let has_none = |loaded: &Loaded| loaded.chains.is_empty() && loaded.jumps.is_empty();
+    let is_idle = chains(Family::V6).is_empty() && new.is_none_or(has_none);
+    plan.ip6tables = if is_idle {
+        Ip6tables::Left
+    } else {
+        Ip6tables::Asked
+    };
     for (family, loaded) in &observed.firewall {
         let (family, chains) = (*family, chains(*family));
         if let Some(text) = firewall::change(&chains, loaded) {
@@ -400,3 +410,6 @@ fn stale_links(plan: &mut Plan, observed: &Observed, wanted: &Wanted) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
