@@ -107,6 +107,10 @@ fn catalog() -> Catalog {
         state: ContainerState::Stopped,
         ..container(8, "ended")
     };
+    let db = ContainerFact {
+        host_network: true,
+        ..composed(3, "db")
+    };
     let mut once = composed(7, "Web");
     once.labels
         .insert("com.docker.compose.oneoff".into(), "True".into());
@@ -118,14 +122,7 @@ fn catalog() -> Catalog {
             ..Default::default()
         },
     };
-    let all = [
-        web,
-        composed(2, "Web"),
-        composed(3, "db"),
-        alone,
-        ended,
-        once,
-    ];
+    let all = [web, composed(2, "Web"), db, alone, ended, once];
     Catalog {
         store: "s".into(),
         revision: 41,
@@ -285,6 +282,7 @@ async fn text_as_the_ancestor_writes_it() {
             Id::from_bits("h", 2).as_str(),
         ),
         ("/latest/containers/alone/service_name", ""),
+        ("/latest/containers/shop-db-3/primary_ip", "192.0.2.1"),
         ("/latest/hosts", "0=one\n1=two\n"),
         ("/latest/hosts/two/agent_ip", "192.0.2.2"),
         ("/latest/self/host/hostname", "one.example"),
@@ -576,6 +574,15 @@ async fn waiting_ends_with_a_change() {
     });
     assert_eq!(other.await.unwrap(), (200, "stopped".into()));
     assert_eq!(folder.await.unwrap(), (200, String::new()));
+
+    // What this host sees by itself, while no server tells of it, is a change, too.
+    let version = service.text("/latest/version").await;
+    assert_eq!(version, "42.1");
+    service.change(|catalog| catalog.containers = Default::default());
+    assert_eq!(service.text("/latest/version").await, "42.2");
+    service.change(|catalog| catalog.revision = 43);
+    assert_eq!(service.text("/latest/version").await, "43");
+    service.change(|catalog| catalog.revision = 42);
 
     // The end of the service ends those who wait.
     let last = waiting("/latest/version?wait=true&value=42", "");

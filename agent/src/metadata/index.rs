@@ -45,6 +45,8 @@ pub struct Index {
     pub catalog: Arc<Catalog>,
     /// Who this host is.
     pub own: Own,
+    /// Another one for each catalog: the server's revision, and how often this host has seen something else since.
+    pub version: Version,
     /// Containers by lower-cased name, then id.
     pub containers: Vec<(String, Id)>,
     /// Hosts by name.
@@ -58,10 +60,48 @@ pub struct Index {
     addresses: HashMap<Ipv4Addr, Id>,
 }
 
+/// Which state of the project is shown.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Version {
+    revision: u64,
+    since: u64,
+}
+
+impl Version {
+    /// That of a catalog that comes after this one. The server numbers what it tells; what changes on this host alone, while no server
+    /// answers, has the same number, and those who wait for a change must see it, too.
+    #[must_use]
+    pub fn next(self, catalog: &Catalog) -> Self {
+        let is_same = self.revision == catalog.revision;
+        Self {
+            revision: catalog.revision,
+            since: if is_same { self.since + 1 } else { 0 },
+        }
+    }
+
+    /// That of the first catalog.
+    #[must_use]
+    pub fn first(catalog: &Catalog) -> Self {
+        Self {
+            revision: catalog.revision,
+            since: 0,
+        }
+    }
+}
+
+impl std::fmt::Display for Version {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.since {
+            0 => write!(f, "{}", self.revision),
+            since => write!(f, "{}.{since}", self.revision),
+        }
+    }
+}
+
 impl Index {
     /// Arranges a catalog.
     #[must_use]
-    pub fn new(catalog: Arc<Catalog>, own: Own) -> Self {
+    pub fn new(catalog: Arc<Catalog>, own: Own, version: Version) -> Self {
         let mut containers: Vec<(String, Id)> = catalog
             .containers
             .values()
@@ -76,6 +116,7 @@ impl Index {
             addresses: addresses(&catalog, &own),
             containers,
             services,
+            version,
             catalog,
             own,
         }

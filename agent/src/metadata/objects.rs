@@ -174,7 +174,7 @@ impl<'a> View<'a> {
             ("self", self.own(index.by_address(asker))),
             ("services", self.all(Which::Services(&index.services))),
             ("stacks", self.all(Which::Stacks)),
-            ("version", Node::text(index.catalog.revision.to_string())),
+            ("version", Node::text(index.version.to_string())),
         ])
     }
 

@@ -57,7 +57,15 @@ impl<'a> View<'a> {
 
     /// How a container is reached.
     fn reached(self, one: &'a ContainerFact) -> [(&'static str, Node<'a>); 7] {
-        let address = one.address.map(|address| address.to_string());
+        // Who is in its host's network is reached where the host is.
+        let host = || {
+            self.index
+                .host(&one.host)
+                .filter(|_| one.host_network)?
+                .address
+        };
+        let address = one.address.map(Into::into).or_else(host);
+        let address = address.map(|address: std::net::IpAddr| address.to_string());
         let all = address.iter().cloned().map(Node::text).collect();
         [
             ("hostname", Node::text_or_null(&one.hostname)),

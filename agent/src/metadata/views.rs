@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
 use tokio::time::{Duration, Instant};
 
-use super::index::Index;
+use super::index::{Index, Version};
 use crate::Catalog;
 use crate::identity::Own;
 
@@ -70,7 +70,11 @@ impl Views {
                 return made.clone();
             }
         }
-        let index = Arc::new(Index::new(catalog, self.own.clone()));
+        let version = match last.as_ref() {
+            Some(made) => made.index.version.next(&catalog),
+            None => Version::first(&catalog),
+        };
+        let index = Arc::new(Index::new(catalog, self.own.clone(), version));
         let took: Duration = begun.elapsed();
         let made = Made {
             index,
