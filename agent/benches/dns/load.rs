@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::net::UdpSocket;
 use std::time::{Duration, Instant};
 
+use rustix::net::sockopt;
+
 use crate::NAMES;
 use crate::servers::Server;
 
@@ -71,6 +73,8 @@ impl Load<'_> {
     pub fn run(&self) -> Measured {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         socket.connect(self.server.address).unwrap();
+        // Nothing must be lost on this side.
+        sockopt::set_socket_recv_buffer_size_force(&socket, 4 << 20).ok();
         let mut run = Run {
             load: self,
             socket,

@@ -5,6 +5,7 @@
 // A program for developers: a failure ends it.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used, missing_docs)]
 
+mod changes;
 mod load;
 mod servers;
 
@@ -47,8 +48,12 @@ fn main() {
     for other in &rows[1..] {
         println!("{}", own.beside(other));
     }
+    let changes = changes::measure();
     let json: Vec<_> = rows.iter().map(Row::json).collect();
-    println!("{}", serde_json::json!({"names": NAMES, "servers": json}));
+    println!(
+        "{}",
+        serde_json::json!({"names": NAMES, "servers": json, "changes": changes})
+    );
 }
 
 struct Row {

@@ -32,15 +32,7 @@ pub struct Server {
 impl Server {
     /// Processor time until now.
     pub fn cpu(&self) -> Duration {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap();
-        let fields = stat.rsplit(')').next().unwrap();
-        let fields: Vec<&str> = fields.split_whitespace().collect();
-        let ticks: u64 = [11, 12]
-            .map(|at: usize| fields[at].parse::<u64>().unwrap())
-            .iter()
-            .sum();
-        // A tick is 10 ms on every Linux that Rust runs on (USER_HZ).
-        Duration::from_millis(10 * ticks)
+        cpu_of(self.pid)
     }
 
     /// Resident memory in MB.
@@ -88,6 +80,16 @@ impl Drop for Server {
         drop(self.child.kill());
         drop(self.child.wait());
     }
+}
+
+/// Processor time of a process until now.
+pub fn cpu_of(pid: u32) -> Duration {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields = stat.rsplit(')').next().unwrap();
+    let fields: Vec<&str> = fields.split_whitespace().collect();
+    let ticks = [11, 12].map(|at: usize| fields[at].parse::<u64>().unwrap());
+    // A tick is 10 ms on every Linux that Rust runs on (USER_HZ).
+    Duration::from_millis(10 * ticks.iter().sum::<u64>())
 }
 
 fn address_of(number: u32) -> Ipv4Addr {

@@ -69,10 +69,12 @@ impl Answerer {
 
     fn fill(&mut self, reply: &mut Reply<'_>, zone: &Zone, (found, asked): (Found<'_>, u16)) {
         match (found, asked) {
-            (Found::Addresses(&[one], _), kind::A) => reply.addresses(&[one], TTL),
+            (Found::Addresses([one], _), kind::A) => reply.addresses(&[one.address], TTL),
             (Found::Addresses(all, _), kind::A) if !all.is_empty() => {
                 self.shuffled.clear();
-                self.shuffled.extend_from_slice(all);
+                self.shuffled.extend(all.iter().map(|one| one.address));
+                // They are in order: the same address twice is of two containers that cannot both have it.
+                self.shuffled.dedup();
                 self.shuffled.shuffle(&mut self.chance);
                 reply.addresses(&self.shuffled, TTL);
             }

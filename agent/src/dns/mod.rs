@@ -1,10 +1,12 @@
 //! Names of the project's containers, for the containers of this host, and everything else by the host's own resolvers.
 //!
-//! A packet goes `udp`/`tcp` -> `desk` -> `answer` (with `zone`) or `forward` (with `cache`, `resolvers`, `upstream`). It has no say in who
+//! A packet goes `udp`/`tcp` -> `desk` -> `answer` (with `zone`, made from `claims`) or `forward` (with `cache`, `resolvers`, `upstream`). It has no say in who
 //! may ask: the firewall leads only the host's own containers here.
 
 mod answer;
 mod cache;
+mod changes;
+mod claims;
 mod desk;
 mod forward;
 mod message;
@@ -37,7 +39,7 @@ pub use stats::{Count, Stats, Trouble};
 use zone::Zone;
 
 /// Changes that come faster than this are shown together. A single one is shown at once.
-const CALM: Duration = Duration::from_millis(50);
+const CALM: Duration = Duration::from_millis(20);
 
 /// Where it listens; bound by the caller.
 #[derive(Debug)]
@@ -83,8 +85,8 @@ pub async fn serve_with(
     let own = sockets.udp.local_addr();
     let own = own.unwrap_or(SocketAddr::from((zone::SERVICE_ADDRESS, 53)));
     let mut catalog = catalog;
-    let first = Zone::build(&catalog.borrow_and_update());
-    let (publish, zones) = watch::channel(Arc::new(first));
+    let first = Arc::clone(&catalog.borrow_and_update());
+    let (publish, zones) = watch::channel(Arc::new(Zone::build(&first)));
     let resolvers = Resolvers::new(settings.files, own);
     let shared = Arc::new(Shared {
         forwarder: Forwarder::new(resolvers, Arc::clone(&settings.stats)),
@@ -92,7 +94,8 @@ pub async fn serve_with(
         zones,
     });
     let mut tasks = JoinSet::new();
-    tasks.spawn(follow(catalog, publish));
+    tasks.spawn(follow(catalog, first, publish));
+    udp::widen(&sockets.udp);
     let udp = Arc::new(sockets.udp);
     let workers = std::thread::available_parallelism().map_or(1, |n| n.get().min(4));
     for _ in 0..workers {
@@ -103,11 +106,17 @@ pub async fn serve_with(
     tasks.shutdown().await;
 }
 
-/// Shows each new catalog.
-async fn follow(mut catalog: watch::Receiver<Arc<Catalog>>, publish: watch::Sender<Arc<Zone>>) {
+/// Shows each new catalog; `shown` is the one that `publish` has now.
+async fn follow(
+    mut catalog: watch::Receiver<Arc<Catalog>>,
+    mut shown: Arc<Catalog>,
+    publish: watch::Sender<Arc<Zone>>,
+) {
     while catalog.changed().await.is_ok() {
         let newest = Arc::clone(&catalog.borrow_and_update());
-        publish.send_replace(Arc::new(Zone::build(&newest)));
+        let zone = publish.borrow().next(&shown, &newest);
+        publish.send_replace(Arc::new(zone));
+        shown = newest;
         tokio::time::sleep(CALM).await;
     }
     // Nobody will say anything new, but what is known still holds.

@@ -1,10 +1,15 @@
 //! What must hold for every packet, however it is made: nothing panics, no answer is longer than its client takes, and hickory, which shares no
 //! line with this, reads the same in it.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::str::FromStr;
 use std::time::Duration;
 
+use api::Id;
+use api::agent::{ContainerFact, HostFact};
+use api::container::ContainerState;
+use api::host::HostState;
 use hickory_proto::op::{Edns, Message as Judge, MessageType, Query as JudgedQuery, ResponseCode};
 use hickory_proto::rr::rdata::{A, CNAME, SOA, TXT};
 use hickory_proto::rr::{Name as JudgedName, RData, Record, RecordType};
@@ -93,7 +98,89 @@ fn response() -> impl Strategy<Value = Judge> {
     })
 }
 
+/// A catalog of few names, addresses and hosts, so that they meet.
+fn known() -> impl Strategy<Value = Catalog> {
+    let states = [
+        ContainerState::Running,
+        ContainerState::Paused,
+        ContainerState::Stopped,
+    ];
+    let container = (
+        0_u64..8,
+        0..3_usize,
+        0_u64..3,
+        0_u8..3,
+        proptest::option::of(0..2_usize),
+    );
+    let containers = vec(container, 0..8);
+    (containers, vec(any::<bool>(), 3)).prop_map(move |(containers, lost)| {
+        let mut catalog = Catalog::default();
+        for (bits, is_lost) in (0..).zip(lost) {
+            let state = if is_lost {
+                HostState::Disconnected
+            } else {
+                HostState::Connected
+            };
+            catalog
+                .hosts
+                .insert(Id::from_bits("h", bits), host(bits, state));
+        }
+        for (bits, name, on, state, service) in containers {
+            let mut one = container_of(bits, ["a", "b", "c"][name], on);
+            one.state = states[usize::from(state)];
+            one.hostname = ["b", "x"][usize::from(bits % 2 == 0)].into();
+            let labels = service.map(|at| [("service", ["web", "db"][at]), ("project", "c")]);
+            let labels = labels.into_iter().flatten();
+            let labels = labels.map(|(k, v)| (format!("com.docker.compose.{k}"), v.into()));
+            one.labels.extend(labels);
+            catalog.containers.insert(one.id.clone(), one);
+        }
+        catalog
+    })
+}
+
+fn host(bits: u64, state: HostState) -> HostFact {
+    HostFact {
+        id: Id::from_bits("h", bits),
+        name: String::new(),
+        hostname: String::new(),
+        address: (state == HostState::Connected || bits > 0).then(|| [192, 0, 2, 1].into()),
+        block: None,
+        public_key: None,
+        labels: BTreeMap::new(),
+        state,
+    }
+}
+
+fn container_of(bits: u64, name: &str, host: u64) -> ContainerFact {
+    ContainerFact {
+        id: Id::from_bits("c", bits),
+        name: name.into(),
+        host: Id::from_bits("h", host),
+        address: (bits % 4 != 3).then(|| [10, 42, 0, u8::try_from(bits).unwrap()].into()),
+        state: ContainerState::Running,
+        docker_id: format!("{bits:064}"),
+        hostname: String::new(),
+        mac: String::new(),
+        labels: BTreeMap::new(),
+        ports: Vec::new(),
+        host_network: bits % 4 == 3,
+    }
+}
+
 proptest! {
+    #[test]
+    fn a_zone_that_followed_changes_is_one_made_anew(all in vec(known(), 1..6)) {
+        let (mut zone, mut shown) = (Zone::default(), Catalog::default());
+        for catalog in all {
+            zone = zone.next(&shown, &catalog);
+            shown = catalog;
+            prop_assert_eq!(&zone, &Zone::build(&shown));
+        }
+        // Nothing is left behind.
+        prop_assert_eq!(zone.next(&shown, &Catalog::default()), Zone::default());
+    }
+
     #[test]
     fn any_bytes(packet in vec(any::<u8>(), 0..600)) {
         for transport in [Transport::Udp, Transport::Tcp] {

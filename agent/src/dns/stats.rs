@@ -1,7 +1,9 @@
-//! Counts of what was done, for those who look at a host; and trouble, told once for each cause.
+//! Counts of what was done, for those who look at a host; and trouble, told seldom for each cause.
 
 use std::fmt::Display;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// A number that only grows.
 #[derive(Debug, Default)]
@@ -20,29 +22,36 @@ impl Count {
     }
 }
 
-/// Trouble that is told once, and again when it comes back after it was gone.
+/// Trouble that is told when it comes, and at most every [`SILENCE`].
 #[derive(Debug, Default)]
-pub struct Trouble(AtomicBool);
+pub struct Trouble {
+    is_there: AtomicBool,
+    told: Mutex<Option<Instant>>,
+}
+
+/// Between two words of the same trouble, which may come and go with each query.
+const SILENCE: Duration = Duration::from_secs(600);
 
 impl Trouble {
     /// It is there.
     pub fn tell(&self, what: impl Display) {
-        if !self.0.swap(true, Ordering::Relaxed) {
+        self.is_there.store(true, Ordering::Relaxed);
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.is_none_or(|then| then.elapsed() >= SILENCE) {
+            *told = Some(Instant::now());
             eprintln!("dns: {what}");
         }
     }
 
     /// It is gone.
     pub fn over(&self) {
-        if self.0.load(Ordering::Relaxed) {
-            self.0.store(false, Ordering::Relaxed);
-        }
+        self.is_there.store(false, Ordering::Relaxed);
     }
 
     /// Whether it is there.
     #[must_use]
     pub fn is_there(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.is_there.load(Ordering::Relaxed)
     }
 }
 

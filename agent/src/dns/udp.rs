@@ -1,8 +1,11 @@
 //! The loop over packets: what this host knows is answered on the spot, everything else in a task of its own.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
+use rustix::net::sockopt;
 use tokio::net::UdpSocket;
 use tokio::task::JoinSet;
 
@@ -15,6 +18,16 @@ const BATCH: usize = 64;
 /// A query is a header, a name and OPT; what is longer is padding or cookies.
 const LARGEST_QUERY: usize = 4096;
 
+/// After a failure of the socket, which may last.
+const PAUSE: Duration = Duration::from_millis(100);
+/// Bytes of packets that the kernel keeps for us. Each counts with its buffer, some 800 bytes.
+const QUEUE: usize = 1 << 20;
+
+/// Makes room for bursts. Without the right to it the kernel's usual room has to do.
+pub fn widen(socket: &UdpSocket) {
+    sockopt::set_socket_recv_buffer_size_force(socket, QUEUE).ok();
+}
+
 /// Answers packets for ever.
 pub async fn run(socket: Arc<UdpSocket>, shared: Arc<Shared>) {
     let mut worker = Worker {
@@ -25,12 +38,14 @@ pub async fn run(socket: Arc<UdpSocket>, shared: Arc<Shared>) {
         socket,
     };
     loop {
-        match worker.socket.readable().await {
+        let drained = match worker.socket.readable().await {
             Ok(()) => worker.drain(),
-            Err(error) => shared
-                .stats
-                .socket
-                .tell(format!("cannot receive packets: {error}")),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = drained {
+            let what = format!("cannot receive packets: {error}");
+            shared.stats.socket.tell(what);
+            tokio::time::sleep(PAUSE).await;
         }
         while worker.waiting.try_join_next().is_some() {}
         tokio::task::yield_now().await;
@@ -46,15 +61,17 @@ struct Worker {
 }
 
 impl Worker {
-    fn drain(&mut self) {
+    /// Answers what has come.
+    fn drain(&mut self) -> io::Result<()> {
         self.desk.refresh();
         for _ in 0..BATCH {
-            // An error here is the end of what has come, or somebody's unreachable port: neither is ours to mend.
-            let Ok((length, client)) = self.socket.try_recv_from(&mut self.packet) else {
-                return;
-            };
-            self.take(length, client);
+            match self.socket.try_recv_from(&mut self.packet) {
+                Ok((length, client)) => self.take(length, client),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
+            }
         }
+        Ok(())
     }
 
     fn take(&mut self, length: usize, client: SocketAddr) {

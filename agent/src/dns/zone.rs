@@ -1,15 +1,14 @@
-//! The names of the project: an index made from the catalog, never changed, swapped whole. It owns what a name means; it knows nothing of
-//! packets. Keys are labels in lower case as on the wire, without the zone's own, so that a bare name and a full one are the same entry.
+//! The names of the project: an index that is never changed. The next one shares with it what stays the same, so that a change costs what it
+//! changes. It owns what a name means; it knows nothing of packets. Keys are labels in lower case as on the wire, without the zone's own, so
+//! that a bare name and a full one are the same entry.
 
-use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 
-use api::agent::ContainerFact;
-use api::container::ContainerState;
-use api::host::HostState;
-use api::name::label;
 use ipnet::Ipv4Net;
+use rpds::HashTrieMapSync;
 
+use super::changes;
+use super::claims::{Claim, Claims, Holder, Label, Rank};
 use super::wire::Name;
 use crate::Catalog;
 
@@ -21,28 +20,31 @@ const REVERSE: &[u8] = b"\x07in-addr\x04arpa";
 pub const SERVICE: &[u8] = b"\x10rancher-metadata";
 /// Its address, link-local: the same on every host, never routed.
 pub const SERVICE_ADDRESS: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 250);
-/// Characters of Docker's short ids.
-const SHORT_ID: usize = 12;
-
-type Label = Box<[u8]>;
-
-/// The container behind an address.
-#[derive(Debug)]
-struct Holder {
-    /// Its name below the zone; empty: it has none.
-    name: Label,
-    /// Its Compose project.
-    project: Option<Label>,
-}
+/// That nobody else can take.
+const SERVICE_CLAIMS: [Claim; 1] = [Claim {
+    rank: Rank::Sound,
+    address: SERVICE_ADDRESS,
+}];
 
 /// The names at one moment.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Zone {
     serial: u32,
-    /// By name below the zone. No address: only longer names exist.
-    names: HashMap<Label, Vec<Ipv4Addr>>,
-    holders: HashMap<Ipv4Addr, Holder>,
+    /// By name below the zone: all claims, the best ones first.
+    names: HashTrieMapSync<Label, Box<[Claim]>>,
+    holders: HashTrieMapSync<Ipv4Addr, Holder>,
     subnets: Vec<Ipv4Net>,
+}
+
+impl Default for Zone {
+    fn default() -> Self {
+        Self {
+            serial: 0,
+            names: HashTrieMapSync::new_sync(),
+            holders: HashTrieMapSync::new_sync(),
+            subnets: Vec::new(),
+        }
+    }
 }
 
 /// What is known of a name.
@@ -51,7 +53,7 @@ pub enum Found<'a> {
     /// The zone itself.
     Apex,
     /// It has these addresses; none: only longer names exist. The zone begins there in the name.
-    Addresses(&'a [Ipv4Addr], usize),
+    Addresses(&'a [Claim], usize),
     /// An address with this name, below [`APEX`]; none: only longer names exist. The zone begins there in the name.
     Pointer(Option<&'a [u8]>, usize),
     /// Nothing, and nobody else could know. The zone begins there in the name.
@@ -64,93 +66,77 @@ impl Zone {
     /// Makes the index.
     #[must_use]
     pub fn build(catalog: &Catalog) -> Self {
-        let mut zone = Self {
-            // Serials are compared modulo 2^32 (RFC 1982): the lower bits are what is wanted.
-            serial: u32::try_from(catalog.revision & u64::from(u32::MAX)).unwrap_or(0),
-            names: HashMap::with_capacity(2 * catalog.containers.len()),
-            holders: HashMap::with_capacity(catalog.containers.len()),
-            subnets: catalog.networks.values().map(|n| n.spec.subnet).collect(),
-        };
-        let (lost, sound): (Vec<_>, Vec<_>) = reachable(catalog).partition(|(one, _)| {
-            let host = catalog.hosts.get(&one.host);
-            one.state == ContainerState::Paused
-                || host.is_some_and(|host| host.state == HostState::Disconnected)
-        });
-        zone.add_all(&sound);
-        // Who may be dead answers for a name only when nobody else does: a doubtful address is better than none.
-        let mut doubtful = Self::default();
-        doubtful.add_all(&lost);
-        zone.fill(doubtful);
-        // A host name that somebody has chosen is an alias, as in Docker 25; a container's own name has precedence.
-        let mut aliases = Self::default();
-        sound
-            .iter()
-            .for_each(|(one, address)| aliases.add_alias(one, *address));
-        zone.fill(aliases);
-        zone.names.insert(SERVICE.into(), vec![SERVICE_ADDRESS]);
+        Self::default().next(&Catalog::default(), catalog)
+    }
+
+    /// The index of `new`, where this one is that of `old`.
+    #[must_use]
+    pub fn next(&self, old: &Catalog, new: &Catalog) -> Self {
+        let mut zone = self.clone();
+        // Serials are compared modulo 2^32 (RFC 1982): the lower bits are what is wanted.
+        zone.serial = u32::try_from(new.revision & u64::from(u32::MAX)).unwrap_or(0);
+        zone.subnets = new.networks.values().map(|n| n.spec.subnet).collect();
+        let changes = changes::between(old, new);
+        // First all that goes: an address may have another holder now.
+        let before = changes.iter().filter_map(|(before, _)| *before);
+        before
+            .filter_map(|one| Claims::of(one, old))
+            .for_each(|claims| zone.remove(&claims));
+        let after = changes.iter().filter_map(|(_, after)| *after);
+        after
+            .filter_map(|one| Claims::of(one, new))
+            .for_each(|claims| zone.add(claims));
         zone
     }
 
-    fn add_all(&mut self, containers: &[(&ContainerFact, Ipv4Addr)]) {
-        for (one, address) in containers {
-            let name = label(&one.name).map(|name| wire_label(&name));
-            let project = one
-                .labels
-                .get("com.docker.compose.project")
-                .and_then(|p| label(p));
-            let project = project.map(|project| wire_label(&project));
-            if let Some(name) = &name {
-                self.add(name.clone(), *address);
-            }
-            let id = one.docker_id.get(..SHORT_ID).and_then(label);
-            if let Some(id) = id.map(|id| wire_label(&id)) {
-                self.add(id, *address);
-            }
-            if let Some(project) = &project {
-                self.add_service(one, project, *address);
-            }
-            // A host's address is not a container's own.
-            if one.address.is_some() {
-                let name = name.unwrap_or_default();
-                self.holders.insert(*address, Holder { name, project });
-            }
+    fn add(&mut self, claims: Claims) {
+        let address = claims.address;
+        for (name, rank) in claims.names {
+            let claim = Claim { rank, address };
+            let known = self.names.get(&name).map_or(&[][..], |known| known);
+            let at = known.partition_point(|one| *one < claim);
+            let all = [&known[..at], &[claim], &known[at..]].concat();
+            self.names.insert_mut(name, all.into());
+        }
+        if let Some(holder) = claims.holder {
+            self.holders.insert_mut(address, holder);
         }
     }
 
-    /// The names that Compose gives: `service.project`.
-    fn add_service(&mut self, one: &ContainerFact, project: &[u8], address: Ipv4Addr) {
-        let service = one.labels.get("com.docker.compose.service");
-        if let Some(service) = service.and_then(|service| label(service)) {
-            let name = [&wire_label(&service), project].concat();
-            self.add(name.into(), address);
-            self.names.entry(project.into()).or_default();
-        }
-    }
-
-    fn add_alias(&mut self, one: &ContainerFact, address: Ipv4Addr) {
-        if let Some(hostname) = label(&one.hostname).filter(|_| !one.hostname.contains('.')) {
-            self.add(wire_label(&hostname), address);
-        }
-    }
-
-    fn add(&mut self, name: Label, address: Ipv4Addr) {
-        let addresses = self.names.entry(name).or_default();
-        if !addresses.contains(&address) {
-            addresses.push(address);
-        }
-    }
-
-    /// Takes what it does not know itself.
-    fn fill(&mut self, other: Self) {
-        for (name, addresses) in other.names {
-            let known = self.names.entry(name).or_default();
-            if known.is_empty() {
-                *known = addresses;
+    fn remove(&mut self, claims: &Claims) {
+        let address = claims.address;
+        for (name, rank) in &claims.names {
+            let known = self.names.get(name).map_or(&[][..], |known| known);
+            let claim = Claim {
+                rank: *rank,
+                address,
+            };
+            // The same container in two places of the list is taken out once for each time that it was put in.
+            match known.binary_search(&claim) {
+                Ok(_) if known.len() == 1 => drop(self.names.remove_mut(name)),
+                Ok(at) => {
+                    let rest = [&known[..at], &known[at + 1..]].concat();
+                    self.names.insert_mut(name.clone(), rest.into());
+                }
+                Err(_) => {}
             }
         }
-        for (address, holder) in other.holders {
-            self.holders.entry(address).or_insert(holder);
+        if claims.holder.is_some() && self.holders.get(&address) == claims.holder.as_ref() {
+            self.holders.remove_mut(&address);
         }
+    }
+
+    /// The addresses of a name: those of the best claims. `None`: it does not exist.
+    fn named(&self, name: &[u8]) -> Option<&[Claim]> {
+        if name == SERVICE {
+            return Some(&SERVICE_CLAIMS);
+        }
+        let all = self.names.get(name)?;
+        let best = all.first()?.rank;
+        if best == Rank::Above {
+            return Some(&[]);
+        }
+        Some(&all[..all.partition_point(|claim| claim.rank == best)])
     }
 
     /// Counts the states of the zone.
@@ -166,7 +152,7 @@ impl Zone {
             if zone == 0 {
                 return Found::Apex;
             }
-            let addresses = self.names.get(&name.as_bytes()[..zone]);
+            let addresses = self.named(&name.as_bytes()[..zone]);
             return addresses.map_or(Found::Unknown(zone), |all| Found::Addresses(all, zone));
         }
         if let Some(zone) = name.ends_with(REVERSE) {
@@ -180,14 +166,14 @@ impl Zone {
         let bare = name.as_bytes();
         let labels = name.starts().take(3).count();
         let own = (labels == 1).then(|| self.find_own(bare, client)).flatten();
-        let known = own.or_else(|| self.names.get(bare));
+        let known = own.or_else(|| self.named(bare));
         match known.filter(|all| (1..=2).contains(&labels) && !all.is_empty()) {
             Some(addresses) => Found::Addresses(addresses, 0),
             None => Found::Foreign,
         }
     }
 
-    fn find_own(&self, bare: &[u8], client: IpAddr) -> Option<&Vec<Ipv4Addr>> {
+    fn find_own(&self, bare: &[u8], client: IpAddr) -> Option<&[Claim]> {
         let IpAddr::V4(client) = client else {
             return None;
         };
@@ -197,7 +183,7 @@ impl Zone {
         let target = name.get_mut(..length)?;
         target[..bare.len()].copy_from_slice(bare);
         target[bare.len()..].copy_from_slice(project);
-        self.names.get(&name[..length])
+        self.named(&name[..length])
     }
 
     /// Addresses backwards: of our subnets nobody else knows anything.
@@ -240,31 +226,4 @@ fn reversed(name: &Name, labels: usize) -> Option<Ipv4Addr> {
         *octets.get_mut(labels.checked_sub(place + 1)?)? = octet;
     }
     Some(octets.into())
-}
-
-/// Containers that can be reached: what Docker itself has names for.
-fn reachable(catalog: &Catalog) -> impl Iterator<Item = (&ContainerFact, Ipv4Addr)> {
-    catalog.containers.values().filter_map(|one| {
-        let is_up = matches!(one.state, ContainerState::Running | ContainerState::Paused);
-        let address = one.address.or_else(|| host_address(catalog, one));
-        address.filter(|_| is_up).map(|address| (one, address))
-    })
-}
-
-/// The address of the host whose own network a container is in.
-fn host_address(catalog: &Catalog, one: &ContainerFact) -> Option<Ipv4Addr> {
-    let host = catalog.hosts.get(&one.host).filter(|_| one.host_network)?;
-    match host.address? {
-        IpAddr::V4(address) => Some(address),
-        IpAddr::V6(_) => None,
-    }
-}
-
-/// A label with its length before it.
-fn wire_label(label: &str) -> Label {
-    let mut wire = Vec::with_capacity(label.len() + 1);
-    // `label` has made it at most 63 long.
-    wire.push(u8::try_from(label.len()).unwrap_or(0));
-    wire.extend_from_slice(label.as_bytes());
-    wire.into()
 }
