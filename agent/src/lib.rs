@@ -11,6 +11,7 @@ pub mod join;
 pub mod leave;
 pub mod metadata;
 pub mod overlay;
+pub mod reach;
 pub mod renew;
 pub mod report;
 pub mod run;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::agent::{Report, Seen};
-use api::host::HostFacts;
+use api::host::{HostFacts, Reach};
 use bollard::Docker;
 use client::Client;
 use tokio::sync::watch;
@@ -30,6 +30,8 @@ pub struct Reporter {
     pub local: watch::Receiver<Option<Arc<Local>>>,
     /// Its network.
     pub network: watch::Receiver<State>,
+    /// How it reaches the others.
+    pub reach: watch::Receiver<Reach>,
     /// The server that is followed.
     pub server: watch::Receiver<Option<Arc<Client>>>,
 }
@@ -41,6 +43,7 @@ struct Told {
     facts: Option<HostFacts>,
     public_key: Option<String>,
     problems: Option<Vec<String>>,
+    reach: Option<Reach>,
 }
 
 impl Reporter {
@@ -60,6 +63,7 @@ impl Reporter {
                 },
                 changed = self.local.changed() => if changed.is_err() { return },
                 changed = self.network.changed() => if changed.is_err() { return },
+                changed = self.reach.changed() => if changed.is_err() { return },
                 _ = tick.tick() => facts = facts::gather(&self.docker).await,
             }
             tokio::time::sleep(TOGETHER).await;
@@ -98,6 +102,8 @@ impl Reporter {
             }),
             public_key: network.public_key,
             problems: Some(network.problems),
+            // As long as nobody has looked, what was found before a restart stays.
+            reach: Some(self.reach.borrow_and_update().clone()).filter(|reach| reach.at.is_some()),
         }
     }
 }
@@ -109,6 +115,7 @@ fn difference(told: &Told, now: &Told) -> Option<Report> {
         facts: news(told.facts != now.facts).and(now.facts.clone()),
         public_key: news(told.public_key != now.public_key).and(now.public_key.clone()),
         problems: news(told.problems != now.problems).and(now.problems.clone()),
+        reach: news(told.reach != now.reach).and(now.reach.clone()),
         ..Report::default()
     };
     // As long as Docker was not listed nothing is known of containers: what the server knows stays.

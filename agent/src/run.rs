@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use api::host::Reach;
 use bollard::{API_DEFAULT_VERSION, Docker};
 use rustix::net::sockopt;
 use tokio::net::{TcpListener, UdpSocket};
@@ -15,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::catalog::Catalog;
 use crate::identity::{Identity, Own};
 use crate::overlay::{self, SERVICES, State};
+use crate::reach::Looker;
 use crate::report::Reporter;
 use crate::session::{Link, Session};
 use crate::{containers, disk, dns, leave, metadata, renew, status, view};
@@ -118,6 +120,7 @@ fn start(
         local: watch::Sender::new(None),
         network: watch::Sender::new(State::default()),
         services: watch::Sender::new(Vec::new()),
+        reach: watch::Sender::new(Reach::default()),
     };
     let until = |stop: &CancellationToken| stop.clone();
     let (running, stopping) = (Arc::clone(session), until(stop));
@@ -176,6 +179,7 @@ struct Parts {
     local: watch::Sender<Option<Arc<containers::Local>>>,
     network: watch::Sender<State>,
     services: watch::Sender<Vec<String>>,
+    reach: watch::Sender<Reach>,
 }
 
 /// What needs Docker: waits for it, then wires and reports its containers.
@@ -198,9 +202,18 @@ async fn follow_docker(
         docker: docker.clone(),
         local: parts.local.subscribe(),
         network: parts.network.subscribe(),
+        reach: parts.reach.subscribe(),
         server: session.server(),
     };
     spawn(&mut tasks, &stop, reporter.run());
+    let looker = Looker {
+        own: own.clone(),
+        catalog: parts.view.subscribe(),
+        network: parts.network.subscribe(),
+        server: session.server(),
+        found: parts.reach,
+    };
+    spawn(&mut tasks, &stop, looker.run());
     let waking = (parts.local.subscribe(), Arc::clone(&wake));
     spawn(&mut tasks, &stop, wake_by(waking.0, waking.1));
     tasks.spawn(containers::run(

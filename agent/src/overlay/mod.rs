@@ -30,6 +30,8 @@ use tokio_util::sync::CancellationToken;
 use crate::Catalog;
 use crate::identity::Own;
 
+pub use desired::gateway;
+
 use desired::{Key, Wish};
 use docker_network::Engine;
 use iptables::Iptables;

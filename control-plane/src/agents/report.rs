@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use api::agent::{Report, Seen};
 use api::container::{ContainerKind, id_of};
-use api::host::HostKind;
+use api::host::{HostKind, Reach};
 use api::problem::Problem;
 use api::resource::{Meta, Resource};
 use api::{Container, Host, Id};
@@ -102,6 +102,10 @@ async fn about_itself(
         }
         if let Some(problems) = &report.problems {
             new.status.problems.clone_from(problems);
+        }
+        if let Some(reach) = &report.reach {
+            new.status.reach.clone_from(reach);
+            new.status.reach.peers.truncate(Reach::MOST);
         }
         Ok((new != old).then_some(new))
     };

@@ -9,11 +9,15 @@ use axum::extract::State;
 use super::Asker;
 use super::refuse::Refusal;
 use crate::access::{self, Who};
+use crate::objects::now;
 use crate::server::Server;
 
 /// `GET /v1/ping`
 pub async fn ping() -> Json<Pong> {
-    Json(Pong { name: "ros".into() })
+    Json(Pong {
+        name: "ros".into(),
+        time: now(),
+    })
 }
 
 /// `GET /v1/whoami`

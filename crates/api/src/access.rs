@@ -144,4 +144,7 @@ pub enum Whoami {
 pub struct Pong {
     /// What it is: `ros`.
     pub name: String,
+    /// Its clock.
+    #[schema(value_type = String, format = DateTime)]
+    pub time: Timestamp,
 }

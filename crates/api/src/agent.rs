@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::container::{ContainerState, ContainerStatus, Port};
-use crate::host::{HostFacts, HostState};
+use crate::host::{HostFacts, HostState, Reach};
 use crate::id::Id;
 use crate::network::NetworkSpec;
 
@@ -212,6 +212,8 @@ pub struct Report {
     pub public_key: Option<String>,
     /// What hinders the host; none: as before.
     pub problems: Option<Vec<String>>,
+    /// How it reaches the others; none: as before.
+    pub reach: Option<Reach>,
     /// True: containers that are not named here are gone.
     pub whole: bool,
     /// Containers that are new or have changed, by Docker's id, with their names.

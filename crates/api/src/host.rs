@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::id::Id;
 use crate::resource::kind;
 
 /// What is wished of a host.
@@ -57,6 +58,46 @@ pub struct HostFacts {
     pub mtu: u32,
 }
 
+/// How a host reaches another one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PeerReach {
+    /// The other one.
+    pub host: Id,
+    /// Whether it answers through the project's network.
+    pub reachable: bool,
+    /// Time there and back, the least of a few, microseconds; none: no answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rtt_us: Option<u32>,
+    /// Whether packets as large as the network lets them be come through; none: not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mtu_ok: Option<bool>,
+    /// Whether it answers at its own address, beside the project's network; none: not asked. A firewall may keep that from it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outside: Option<bool>,
+    /// Since when it has been reachable, or not.
+    #[schema(value_type = String, format = DateTime)]
+    pub since: Timestamp,
+}
+
+/// How a host reaches the others, as it finds out by itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default)]
+pub struct Reach {
+    /// When it has found this out; what has hardly changed since is not told again. None: it has not looked yet.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub at: Option<Timestamp>,
+    /// How far its clock is ahead of the server's, milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clock_skew_ms: Option<i64>,
+    /// The others, at most [`Reach::MOST`]: those that are not reached well, before the rest.
+    pub peers: Vec<PeerReach>,
+}
+
+impl Reach {
+    /// Most hosts that are told of. All that are not well fit into it unless most of a large project is away.
+    pub const MOST: usize = 64;
+}
+
 /// What is seen of a host.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
@@ -78,6 +119,8 @@ pub struct HostStatus {
     pub facts: HostFacts,
     /// What hinders it, in words for people.
     pub problems: Vec<String>,
+    /// How it reaches the others.
+    pub reach: Reach,
 }
 
 kind!(

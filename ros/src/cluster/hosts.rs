@@ -164,7 +164,7 @@ fn rows(hosts: &[Host], containers: Option<&BTreeMap<String, usize>>) -> String 
                 host.meta.name.clone(),
                 state(host).to_owned(),
                 or_dash(status.since.map(|since| ago(now, since))),
-                or_dash(status.address),
+                or_dash(host.spec.address.or(status.address)),
                 or_dash(status.block),
                 or_dash(Some(&status.facts.docker).filter(|text| !text.is_empty())),
                 or_dash(Some(&status.facts.os).filter(|text| !text.is_empty())),
@@ -209,7 +209,7 @@ fn text(host: &Host, containers: usize, now: Timestamp) -> String {
         format!("{}, since {}", state(host), or_dash(since)),
     );
     line("Joined", ago(now, host.meta.created));
-    line("Address", or_dash(status.address));
+    line("Address", or_dash(host.spec.address.or(status.address)));
     line("Block", or_dash(status.block));
     line("Labels", labels.join(", "));
     line("Hostname", facts.hostname.clone());

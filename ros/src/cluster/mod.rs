@@ -3,6 +3,7 @@
 
 mod agent;
 mod args;
+mod check;
 mod complete;
 mod context;
 mod error;
@@ -37,6 +38,8 @@ pub enum ClusterCommand {
     Agent(Box<agent::AgentArgs>),
     /// The clusters that this user knows
     Context(context::commands::ContextArgs),
+    /// The cluster as a whole: `check` looks for what is wrong
+    Cluster(check::ClusterArgs),
     /// The hosts of the cluster
     Hosts(hosts::HostsArgs),
     /// The containers of the cluster
@@ -61,6 +64,7 @@ pub fn run(command: ClusterCommand) -> Outcome {
         ClusterCommand::Server(args) => server::run(*args),
         ClusterCommand::Agent(args) => agent::run(*args),
         ClusterCommand::Context(args) => wait(context::commands::run(args)),
+        ClusterCommand::Cluster(args) => wait(check::run(args)),
         ClusterCommand::Hosts(args) => wait(hosts::run(args)),
         ClusterCommand::Ps(args) => wait(ps::run(args)),
         ClusterCommand::Tokens(args) => wait(tokens::run(args)),

@@ -26,6 +26,7 @@ enum NetworksCommand {
     /// List the networks (the default)
     List,
     /// Show a network
+    #[command(alias = "inspect")]
     Show {
         #[command(flatten)]
         network: Named,
