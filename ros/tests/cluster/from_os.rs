@@ -1,7 +1,8 @@
-//! The agent of a RancherOS: joins by itself as the configuration says. It runs in a mount namespace of its own, where `/var/lib/rancher` is a
-//! folder of the test.
+//! The services of a RancherOS in a cluster, which do as the configuration says: the agent joins by itself, the server keeps its secrets out of
+//! the log. Each runs in a mount namespace of its own, where `/var/lib/rancher` is a folder of the test.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Child;
 use std::time::Instant;
@@ -15,27 +16,32 @@ const SCRIPT: &str = "set -e
 mount -t tmpfs tmpfs /var/lib
 mkdir /var/lib/rancher
 mount --bind \"$STATE\" /var/lib/rancher
-exec \"$PROGRAM\" agent run --config-from-os --docker /nonexistent --status \"$STATE/status.json\"";
+exec \"$PROGRAM\" \"$@\"";
 
 struct Machine {
     state: PathBuf,
     log: PathBuf,
-    agent: Child,
+    child: Child,
 }
 
 impl Machine {
-    fn start(person: &Person, config: &str) -> Self {
+    /// Starts a service with this configuration; what it says goes to a file.
+    fn start(person: &Person, config: &str, arguments: &[&str]) -> Self {
         let (state, log) = (person.path("state"), person.path("log"));
         fs::create_dir_all(state.join("conf")).unwrap();
         fs::write(state.join("conf/cloud-config.yml"), config).unwrap();
-        let agent = std::process::Command::new("unshare")
-            .args(["--user", "--map-root-user", "--mount", "sh", "-c", SCRIPT])
+        let said = fs::File::create(&log).unwrap();
+        let child = std::process::Command::new("unshare")
+            .args(["--user", "--map-root-user", "--mount"])
+            .args(["sh", "-c", SCRIPT, "sh"])
+            .args(arguments)
             .env("STATE", &state)
             .env("PROGRAM", ROS)
-            .stderr(fs::File::create(&log).unwrap())
+            .stdout(said.try_clone().unwrap())
+            .stderr(said)
             .spawn()
             .unwrap();
-        Self { state, log, agent }
+        Self { state, log, child }
     }
 
     fn configure(&self, config: &str) {
@@ -59,16 +65,16 @@ impl Machine {
     }
 
     fn stop(mut self) -> Option<i32> {
-        let pid = Pid::from_raw(i32::try_from(self.agent.id()).unwrap());
+        let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap());
         kill(pid, Signal::SIGTERM).unwrap();
-        self.agent.wait().unwrap().code()
+        self.child.wait().unwrap().code()
     }
 }
 
 impl Drop for Machine {
     fn drop(&mut self) {
-        self.agent.kill().ok();
-        self.agent.wait().ok();
+        self.child.kill().ok();
+        self.child.wait().ok();
     }
 }
 
@@ -89,7 +95,19 @@ fn a_machine_joins_by_its_configuration() {
 
     // The server is not there yet.
     assert_eq!(server.stop(), Some(0));
-    let machine = Machine::start(&person, &config(&token));
+    let status = person.path("status.json");
+    let machine = Machine::start(
+        &person,
+        &config(&token),
+        &[
+            "agent",
+            "run",
+            "--config-from-os",
+            "--docker=/nonexistent",
+            "--status",
+            status.to_str().unwrap(),
+        ],
+    );
     machine.wait_for("cannot join yet, and goes on trying");
     let _server = Server::start(folder.path(), &address);
     machine.wait_for("this host is `web` (h-");
@@ -108,4 +126,34 @@ fn a_machine_joins_by_its_configuration() {
 
     assert!(!machine.said().contains(&token), "{}", machine.said());
     assert_eq!(machine.stop(), Some(0));
+}
+
+#[test]
+fn a_server_keeps_its_secrets_out_of_the_log() {
+    let person = Person::new();
+    let config = "rancher:\n  cluster:\n    server: {listen: '127.0.0.1:0', names: a.example}\n";
+    let machine = Machine::start(&person, config, &["server", "--config-from-os"]);
+    machine.wait_for("Listening on 127.0.0.1:");
+    let said = machine.said();
+    assert!(
+        said.contains("/var/lib/rancher/server/first-start.txt"),
+        "{said}"
+    );
+    assert!(
+        !said.contains("roskey.") && !said.contains("rosjoin."),
+        "{said}"
+    );
+    let greeting = machine.state.join("server/first-start.txt");
+    let mode = fs::metadata(&greeting).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode, 0o600);
+    let greeting = fs::read_to_string(greeting).unwrap();
+    assert!(
+        greeting.contains("ros agent join https://a.example:"),
+        "{greeting}"
+    );
+    assert!(greeting.contains("  roskey."), "{greeting}");
+    assert_eq!(machine.stop(), Some(0));
+
+    let nothing = Machine::start(&person, "hostname: a\n", &["server", "--config-from-os"]);
+    nothing.wait_for("`rancher.cluster.server` is not set");
 }
