@@ -97,6 +97,7 @@ async fn by_udp(
         SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
     };
     let socket = UdpSocket::bind(any).await?;
+    crate::overlay::asks_others(&socket);
     // Connected: strangers' packets are not taken, and a closed port is known at once.
     socket.connect(server).await?;
     socket.send(packet).await?;

@@ -19,6 +19,8 @@ use super::desired::{Desired, gateway};
 pub const LABEL: &str = "io.rancher.network";
 /// Label of containers that are to keep their own resolvers, with the value `false`.
 const DNS_LABEL: &str = "io.rancher.container.dns";
+/// First version whose resolver may ask from the host's network.
+const ASKS_FROM_HOST: u32 = 27;
 /// First version that drops what is routed to containers from other links, unless told otherwise.
 const FILTERING: u32 = 28;
 
@@ -86,6 +88,12 @@ impl Engine {
     #[must_use]
     pub fn ours(&self) -> Option<&Bridge> {
         self.bridges.iter().find(|bridge| bridge.mark.is_some())
+    }
+
+    /// Whether its resolver asks from the host's network, and not from the container's.
+    #[must_use]
+    pub fn asks_from_host(&self) -> bool {
+        self.major >= ASKS_FROM_HOST
     }
 
     /// Whether it drops what is routed to containers.

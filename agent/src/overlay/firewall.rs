@@ -36,6 +36,8 @@ pub struct Rules {
     pub no_dns: BTreeSet<Ipv4Addr>,
     /// Whether Docker drops what is routed to containers before our other rules see it.
     pub filters: bool,
+    /// Whether Docker's resolver asks from the host's network.
+    pub asks_from_host: bool,
 }
 
 /// IP version.
@@ -120,6 +122,9 @@ pub fn chains(rules: &Rules, family: Family) -> Chains {
     );
     add(("filter", "ROS-FORWARD"), forward(rules));
     add(("nat", "ROS-PREROUTING"), names(rules));
+    if rules.asks_from_host {
+        add(("nat", FROM_HOST), names_from_host());
+    }
     let subnet = rules.subnet;
     add(
         ("nat", "ROS-POSTROUTING"),
@@ -221,6 +226,26 @@ fn names(rules: &Rules) -> Vec<String> {
     lines
 }
 
+/// The chain that is loaded by itself: the extensions that it needs are not in every kernel.
+pub const FROM_HOST: &str = "ROS-OUTPUT";
+
+/// From version 27 on, Docker's resolver asks the host's resolvers from the host's own network. Of what this host asks, names that can only be ours come
+/// to us: those of one word, and those that end in `rancher.internal`. All else goes where it went, whether the agent is there or not.
+fn names_from_host() -> Vec<String> {
+    let asked = "-p udp -m udp --dport 53";
+    let answered = format!("-j DNAT --to-destination {SERVICES}:53");
+    // Behind the headers of IP, UDP and DNS (RFC 1035, 4.1): a word with its length, then the end.
+    let one_word = r#"-m u32 --u32 "0x0>>0x16&0x3c@0x14>>0x18@0x12&0xff=0x0""#;
+    let zone =
+        r#"-m string --hex-string "|0772616e6368657208696e7465726e616c00|" --algo bm --icase"#;
+    vec![
+        // What our own resolver asks others.
+        format!("-m mark --mark {:#x} -j RETURN", super::MARK),
+        format!("{asked} {one_word} {answered}"),
+        format!("{asked} {zone} {answered}"),
+    ]
+}
+
 /// Containers that were started for a larger packet keep their connections within what fits, in both directions.
 fn segments(rules: &Rules) -> Vec<String> {
     let clamp = |link: &String| {
@@ -241,6 +266,7 @@ fn jumps(chains: &Chains, has_docker: bool) -> Vec<(&'static str, &'static str, 
         ("filter", forward, "ROS-FORWARD"),
         ("mangle", "FORWARD", "ROS-MSS"),
         ("nat", "PREROUTING", "ROS-PREROUTING"),
+        ("nat", "OUTPUT", FROM_HOST),
         ("nat", "POSTROUTING", "ROS-POSTROUTING"),
         ("raw", "PREROUTING", "ROS-RAW"),
     ];
@@ -248,6 +274,21 @@ fn jumps(chains: &Chains, has_docker: bool) -> Vec<(&'static str, &'static str, 
         chains.contains_key(&((*table).to_owned(), (*chain).to_owned()))
     });
     all
+}
+
+/// The part of `chains` and `loaded` that is loaded by itself, and the rest.
+#[must_use]
+pub fn parts(chains: &Chains, loaded: &Loaded) -> [(Chains, Loaded); 2] {
+    [true, false].map(|is_itself| {
+        let is_in = |chain: &str| (chain == FROM_HOST) == is_itself;
+        let mut part = (chains.clone(), loaded.clone());
+        part.0.retain(|(_, chain), _| is_in(chain));
+        part.1.chains.retain(|(_, chain), _| is_in(chain));
+        part.1
+            .jumps
+            .retain(|(_, _, rule)| is_in(rule.trim_start_matches("-j ")));
+        part
+    })
 }
 
 /// What iptables-restore --noflush must be told to get from `loaded` to `chains`; `None`: nothing.

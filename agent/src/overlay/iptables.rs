@@ -33,8 +33,8 @@ pub enum Error {
 pub struct Iptables {
     /// Which variant; none: not found out yet.
     variant: Option<&'static str>,
-    /// What was loaded, and how iptables-save spells it when not as we do.
-    spelled: BTreeMap<Family, (Chains, Chains)>,
+    /// Rules of chains as they were loaded, and as iptables-save spells them.
+    spelled: BTreeMap<(Family, String, String), (Vec<String>, Vec<String>)>,
 }
 
 impl Iptables {
@@ -51,10 +51,13 @@ impl Iptables {
         if !loaded.docker_user && family == Family::V4 {
             loaded = self.choose().await?;
         }
-        if let Some((wanted, spelled)) = self.spelled.get(&family)
-            && *spelled == loaded.chains
-        {
-            loaded.chains.clone_from(wanted);
+        for ((table, chain), rules) in &mut loaded.chains {
+            let key = (family, table.clone(), chain.clone());
+            if let Some((wanted, spelled)) = self.spelled.get(&key)
+                && spelled == rules
+            {
+                rules.clone_from(wanted);
+            }
         }
         Ok(loaded)
     }
@@ -86,8 +89,14 @@ impl Iptables {
         let variant = self.variant.unwrap_or_default();
         let program = format!("{}{variant}-restore", name(family));
         run(&program, &["--noflush", "-w", "5"], text).await?;
-        let spelled = parse(&save(family, variant).await?).chains;
-        self.spelled.insert(family, (wanted.clone(), spelled));
+        let mut loaded = parse(&save(family, variant).await?).chains;
+        for ((table, chain), rules) in wanted {
+            let spelled = loaded
+                .remove(&(table.clone(), chain.clone()))
+                .unwrap_or_default();
+            let key = (family, table.clone(), chain.clone());
+            self.spelled.insert(key, (rules.clone(), spelled));
+        }
         Ok(())
     }
 

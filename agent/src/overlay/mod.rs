@@ -42,6 +42,8 @@ use wireguard::Wireguard;
 /// Where every host answers its own containers: names on port 53, metadata on port 80. Never leaves the host.
 pub const SERVICES: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 250);
 
+/// Mark (SO_MARK, socket(7)) of what this host's own resolver sends: it is not brought back to it.
+const MARK: u32 = 0x53;
 /// What the names of our links begin with.
 pub const PREFIX: &str = "ros-";
 /// Link of Docker's network.
@@ -126,6 +128,13 @@ pub async fn run(
     };
     // It may be cut anywhere: the next one begins by looking.
     stop.run_until_cancelled(looking).await;
+}
+
+/// Marks a socket that asks other resolvers, so that its questions are not brought to this host's own.
+pub fn asks_others(socket: &impl std::os::fd::AsFd) {
+    use nix::sys::socket::{setsockopt, sockopt};
+    // Who may not, may not bring questions here either.
+    setsockopt(socket, sockopt::Mark, &MARK).ok();
 }
 
 /// What is spoken to.

@@ -330,6 +330,7 @@ fn rules(desired: &Desired, observed: &Observed, wanted: &Wanted) -> Rules {
             .filter_map(|member| member.address)
             .collect(),
         filters: engine.filters(),
+        asks_from_host: engine.asks_from_host(),
     }
 }
 
@@ -343,13 +344,13 @@ fn firewall(plan: &mut Plan, observed: &Observed, chains: impl Fn(Family) -> Cha
         Ip6tables::Asked
     };
     for (family, loaded) in &observed.firewall {
-        let (family, chains) = (*family, chains(*family));
-        if let Some(text) = firewall::change(&chains, loaded) {
-            plan.steps.push(Step::Firewall {
-                family,
+        for (chains, loaded) in firewall::parts(&chains(*family), loaded) {
+            let text = firewall::change(&chains, &loaded);
+            plan.steps.extend(text.map(|text| Step::Firewall {
+                family: *family,
                 text,
                 chains,
-            });
+            }));
         }
     }
 }

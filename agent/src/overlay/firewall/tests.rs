@@ -19,6 +19,7 @@ fn rules(encapsulation: Encapsulation) -> Rules {
         bridges: BTreeSet::from(["docker0".to_owned(), "ros-br".to_owned()]),
         no_dns: BTreeSet::new(),
         filters: false,
+        asks_from_host: false,
     }
 }
 
@@ -205,4 +206,24 @@ fn containers_may_keep_their_own_resolvers() {
     let names = &chains(&rules, Family::V4)[&("nat".into(), "ROS-PREROUTING".into())];
     assert_eq!(names[0], "-s 10.42.1.9/32 -i ros-br -j RETURN");
     assert_eq!(names.len(), 3);
+}
+
+#[test]
+fn names_asked_from_the_host_are_loaded_by_themselves() {
+    let mut rules = rules(Encapsulation::Vxlan);
+    rules.asks_from_host = true;
+    let chains = chains(&rules, Family::V4);
+    let [itself, rest] = parts(&chains, &docker());
+    assert_eq!(
+        change(&itself.0, &itself.1).unwrap(),
+        "*nat\n:ROS-OUTPUT - [0:0]\n-A ROS-OUTPUT -m mark --mark 0x53 -j RETURN\n\
+         -A ROS-OUTPUT -p udp -m udp --dport 53 -m u32 --u32 \"0x0>>0x16&0x3c@0x14>>0x18@0x12&0xff=0x0\" \
+         -j DNAT --to-destination 169.254.169.250:53\n\
+         -A ROS-OUTPUT -p udp -m udp --dport 53 -m string --hex-string \"|0772616e6368657208696e7465726e616c00|\" --algo bm --icase \
+         -j DNAT --to-destination 169.254.169.250:53\n-I OUTPUT 1 -j ROS-OUTPUT\nCOMMIT\n"
+    );
+    assert_eq!(change(&rest.0, &rest.1).unwrap(), VXLAN);
+    for (chains, loaded) in parts(&chains, &loaded(&chains)) {
+        assert_eq!(change(&chains, &loaded), None);
+    }
 }
