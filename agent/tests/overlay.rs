@@ -99,6 +99,18 @@ fn containers_reach_each_other_by_vxlan() {
         "169.254.169.250:53",
     );
     assert_eq!(answer.as_deref(), Some("10.42.1.7"));
+    // From elsewhere, nobody may ask.
+    run(&format!(
+        "ip -n {} route add 169.254.169.250 via 192.168.77.1",
+        switch.space
+    ));
+    let answer = ask(
+        &switch.space,
+        "169.254.169.250:53",
+        &hosts[0].space,
+        "169.254.169.250:53",
+    );
+    assert_eq!(answer, None);
     for host in &hosts {
         host.take_down();
         assert_nothing_left(host);

@@ -28,13 +28,20 @@ pub enum Error {
     Hung(String),
 }
 
+/// Rules as they were loaded, and as iptables-save spells them.
+#[derive(Debug)]
+struct Spelled {
+    wanted: Vec<String>,
+    saved: Vec<String>,
+}
+
 /// The firewall of this host.
 #[derive(Debug, Default)]
 pub struct Iptables {
     /// Which variant; none: not found out yet.
     variant: Option<&'static str>,
-    /// Rules of chains as they were loaded, and as iptables-save spells them.
-    spelled: BTreeMap<(Family, String, String), (Vec<String>, Vec<String>)>,
+    /// Rules of chains, by table and chain.
+    spelled: BTreeMap<(Family, String, String), Spelled>,
 }
 
 impl Iptables {
@@ -53,10 +60,10 @@ impl Iptables {
         }
         for ((table, chain), rules) in &mut loaded.chains {
             let key = (family, table.clone(), chain.clone());
-            if let Some((wanted, spelled)) = self.spelled.get(&key)
-                && spelled == rules
+            if let Some(spelled) = self.spelled.get(&key)
+                && spelled.saved == *rules
             {
-                rules.clone_from(wanted);
+                rules.clone_from(&spelled.wanted);
             }
         }
         Ok(loaded)
@@ -91,11 +98,12 @@ impl Iptables {
         run(&program, &["--noflush", "-w", "5"], text).await?;
         let mut loaded = parse(&save(family, variant).await?).chains;
         for ((table, chain), rules) in wanted {
-            let spelled = loaded
+            let saved = loaded
                 .remove(&(table.clone(), chain.clone()))
                 .unwrap_or_default();
+            let wanted = rules.clone();
             let key = (family, table.clone(), chain.clone());
-            self.spelled.insert(key, (rules.clone(), spelled));
+            self.spelled.insert(key, Spelled { wanted, saved });
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
+use std::time::Duration;
 
 use super::desired::Key;
 use super::docker_network::{self, Engine};
@@ -11,6 +12,9 @@ use super::iptables;
 use super::kernel::{self, Kernel};
 use super::tunnel::Tunnel;
 use super::{BRIDGE, Memory, Tools, WIREGUARD, wireguard};
+
+/// A Docker that takes longer is one that does not answer: the others' hosts come and go meanwhile.
+const DOCKER_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What there is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -83,9 +87,11 @@ pub async fn observe(tools: &mut Tools, memory: &Memory) -> Result<Observed, Err
     let kernel = kernel::observe(&tools.handle)
         .await
         .map_err(Error::Kernel)?;
-    let (engine, engine_down) = match docker_network::observe(&tools.docker).await {
-        Ok(engine) => (engine, None),
-        Err(error) => (memory.engine.clone(), Some(api::problem::chain(&error))),
+    let asked = docker_network::observe(&tools.docker);
+    let (engine, engine_down) = match tokio::time::timeout(DOCKER_PATIENCE, asked).await {
+        Ok(Ok(engine)) => (engine, None),
+        Ok(Err(error)) => (memory.engine.clone(), Some(api::problem::chain(&error))),
+        Err(_) => (memory.engine.clone(), Some("it takes too long".into())),
     };
     let wireguard = tools.wireguard.is_there().await.map_err(Error::Wireguard)?;
     let tunnel = match kernel.link(WIREGUARD) {
