@@ -29,6 +29,10 @@ echo "127.0.1.1 $3" >> etc/hosts
 ip link set lo up; echo 1 > /proc/sys/net/ipv4/ip_forward
 pivot_root . oldroot; cd /; umount -l /oldroot
 PATH=/usr/sbin:/usr/bin"#;
+/// Enters the group `$0` and becomes the program that follows.
+const IN_GROUP: &str = r#"
+g=$(while read what where kind rest; do [ $kind = cgroup2 ] && echo $where; done < /proc/mounts)$0
+mkdir -p $g && echo 0 > $g/cgroup.procs && exec "$@""#;
 /// All processes but the first, the one that it waits for, and the two that do this; again, for what was being started.
 const KILL_ALL: &str = r#"
 for round in 1 2 3; do for process in /proc/[0-9]*; do
@@ -280,7 +284,13 @@ impl Node {
             self.spawn("containerd", &["containerd", "--log-level=warn"])?;
         }
         let cgroup = format!("--cgroup-parent={}", self.cgroup);
+        // As systemd does it: a control group of the second version of its own, beside that of the containers.
+        let own_group = format!("{}-engine", self.cgroup);
         let dockerd = [
+            "sh",
+            "-c",
+            IN_GROUP,
+            &own_group,
             "dockerd",
             "--containerd=/run/containerd/containerd.sock",
             "--exec-opt=native.cgroupdriver=cgroupfs",

@@ -9,7 +9,7 @@ use qemu_tests::{HarnessError, Result, debian};
 use sha2::{Digest, Sha256};
 
 /// What the hosts and tests need. No package's scripts run: what they would do is done by [`finish`].
-const PACKAGES: &str = "base-files,busybox-static,coreutils,dash,dnsmasq-base,docker.io,findutils,grep,iperf3,iproute2,iptables,iputils-ping,mount,nftables,procps,sed,util-linux";
+const PACKAGES: &str = "base-files,busybox-static,coreutils,dash,dnsmasq-base,docker.io,findutils,grep,iperf3,iproute2,iptables,iputils-ping,mount,nftables,procps,sed,tar,util-linux";
 /// Counts changes of the recipe below that the other inputs do not show.
 const RECIPE: u32 = 2;
 
