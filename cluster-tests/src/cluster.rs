@@ -134,6 +134,26 @@ impl Cluster {
             .edit::<NetworkKind>(NETWORK, |network| network.encapsulation = how)
     }
 
+    /// Changes how packets travel, and waits until all hosts' containers' packets do: until there are no links of the encapsulation before.
+    ///
+    /// # Errors
+    /// When a host does not follow in time.
+    pub fn change_encapsulation(&mut self, how: Encapsulation) -> Result<()> {
+        self.set_encapsulation(how)?;
+        for node in &self.hosts {
+            until(&format!("{} to use {how:?}", node.name), SOON, || {
+                let links = node.sh("ip -o -d link show type vxlan | grep ' ros-' || true")?;
+                let is_done = links.is_empty() != (how == Encapsulation::Vxlan);
+                Ok(if is_done {
+                    Look::Seen(())
+                } else {
+                    Look::NotYet(links)
+                })
+            })?;
+        }
+        self.wait_connected()
+    }
+
     /// Takes a machine into the cluster with the server's token and starts its agent.
     ///
     /// # Errors

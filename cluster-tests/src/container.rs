@@ -60,7 +60,15 @@ pub fn run(node: &Node, name: &str, args: &[&str], program: &[&str]) -> Result<(
 /// # Errors
 /// When Docker has no such container, or it is not in the network.
 pub fn address(node: &Node, name: &str) -> Result<String> {
-    let field = format!("{{{{(index .NetworkSettings.Networks \"{NETWORK}\").IPAddress}}}}");
+    address_in(node, name, NETWORK)
+}
+
+/// Its address in a network, as Docker says it.
+///
+/// # Errors
+/// When Docker has no such container, or it is not in the network.
+pub fn address_in(node: &Node, name: &str, network: &str) -> Result<String> {
+    let field = format!("{{{{(index .NetworkSettings.Networks \"{network}\").IPAddress}}}}");
     node.docker(&["inspect", "-f", &field, name])
 }
 

@@ -1,6 +1,7 @@
 //! Several hosts on one machine: network, mount and process namespaces with a Docker of their own, a network between them that loses packets
 //! when it is told to, and the real server and agents. Owns the harness; the scenarios are in `tests/`.
 
+pub mod bench;
 pub mod chance;
 pub mod cluster;
 pub mod container;

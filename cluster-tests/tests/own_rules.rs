@@ -211,7 +211,7 @@ ip -o -4 addr | sed 's/^[0-9]*: /address /'
 ip rule | sed 's/^/rule /'; ip route show table all | sed 's/^/route /'
 docker network ls --format 'network {{.Name}}'
 nft list ruleset 2>/dev/null | sed 's/^/nft /' | grep -v counter
-find /var/lib/rancher /run/ros-agent /etc/docker -type f 2>/dev/null | sed 's/^/file /'";
+find /var/lib/rancher /run/ros-agent /etc/docker -type f ! -name lock 2>/dev/null | sed 's/^/file /'";
         let text = node.sh(script)?;
         let mut lines: Vec<String> = text.lines().filter_map(steady).collect();
         lines.sort();
