@@ -143,7 +143,8 @@ fn folder() -> Result<PathBuf> {
     Ok(folder)
 }
 
-const NETWORK: &str = "[Match]\nType=ether\n[Network]\nDHCP=yes\n";
+/// By name: a match of every Ethernet link would take the containers' links off their bridges.
+const NETWORK: &str = "[Match]\nName=en*\n[Network]\nDHCP=yes\n";
 
 /// Debian's root tree, kernel and initrd into `base`.
 fn bootstrap(base: &Path, sources: &[String]) -> Result<()> {
