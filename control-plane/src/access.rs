@@ -13,8 +13,6 @@ use api::{Id, Project};
 /// Who asks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Who {
-    /// Nobody that is known.
-    Nobody,
     /// A user, by an API key.
     User {
         /// Its id.
@@ -54,7 +52,6 @@ pub enum Verb {
 /// The refusal.
 pub fn check<K: Kind>(who: &Who, verb: Verb, project: Option<&Project>) -> Result<(), Problem> {
     let (id, admin) = match who {
-        Who::Nobody => return Err(unknown()),
         Who::Host { .. } => return Err(forbidden("a host may only speak for itself")),
         Who::User { id, admin, .. } => (id, *admin),
     };
@@ -203,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn hosts_and_strangers_have_no_business_here() {
+    fn hosts_have_no_business_here() {
         let host = Who::Host {
             id: Id::from_bits("h", 1),
             name: "h".into(),
@@ -218,6 +215,5 @@ mod tests {
         assert_eq!(all(user(9, true)), Ok(()));
         assert_eq!(all(user(1, false)), Err(Reason::Forbidden));
         assert_eq!(refused(host), Reason::Forbidden);
-        assert_eq!(refused(Who::Nobody), Reason::Unauthenticated);
     }
 }

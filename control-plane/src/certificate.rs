@@ -129,7 +129,7 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("https://{}", listener.local_addr().unwrap());
         let app = Router::new().route("/", axum::routing::get(|| async { "1" }));
-        tokio::spawn(tls::serve(listener, tls, app, stop.clone()));
+        tokio::spawn(crate::http::serve::serve(listener, tls, app, stop.clone()));
         let fresh =
             || Client::new(&url, Trust::Ca(ca.certificate.clone()), Identity::None).unwrap();
         let old = fresh();

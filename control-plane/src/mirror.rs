@@ -13,6 +13,8 @@ use crate::store::{Batch, Change, Entry, Error, Revision, Store};
 
 /// Batches that a slow follower may be behind; then it reads everything.
 const BEHIND: usize = 1024;
+/// Longest wait for a change that the store has taken.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// After a failure of the store.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -129,14 +131,12 @@ impl Mirror {
         self.read(|state| state.revision)
     }
 
-    /// Waits until it shows `revision`, so that who has written reads what was written.
+    /// Waits until it shows `revision`, so that who has written reads what was written; or for a moment, while the store does not tell.
     pub async fn reach(&self, revision: Revision) {
         // The sender lives as long as `self`.
-        self.revision
-            .subscribe()
-            .wait_for(|shown| *shown >= revision)
-            .await
-            .ok();
+        let mut shown = self.revision.subscribe();
+        let reached = shown.wait_for(|shown| *shown >= revision);
+        tokio::time::timeout(PATIENCE, reached).await.ok();
     }
 
     /// One entry.

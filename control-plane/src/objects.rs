@@ -244,6 +244,15 @@ impl Objects {
     }
 }
 
+/// Refuses labels that nobody could ask for.
+///
+/// # Errors
+/// What is wrong with one of them.
+pub fn check_labels(labels: &std::collections::BTreeMap<String, String>) -> Result<(), Problem> {
+    name::check_labels(labels)
+        .map_err(|error| Problem::new(Reason::Invalid, error.to_string()).at("labels"))
+}
+
 /// A new object, and what makes it.
 ///
 /// # Errors
@@ -252,6 +261,7 @@ pub fn prepare<K: Kind>(id: Id, draft: Draft<K>) -> Result<(Of<K>, Transaction),
     name::check(&draft.name).map_err(|error| {
         Problem::new(Reason::Invalid, format!("`{}`: {error}", draft.name)).at("name")
     })?;
+    check_labels(&draft.labels)?;
     let object: Of<K> = Resource {
         meta: Meta {
             id,

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::agents::Hub;
 use crate::certificate::{self, Maker};
-use crate::http::{self, tls};
+use crate::http::{self, serve, tls};
 use crate::mirror::Mirror;
 use crate::objects::{self, Draft, Objects, now};
 use crate::pki::{self, Authority, CaPem};
@@ -172,7 +172,7 @@ pub async fn start(options: Options, stop: CancellationToken) -> Result<Started,
     let ended = tokio::spawn(async move {
         let router = http::router(Arc::clone(&running));
         tokio::join!(
-            tls::serve(listener, tls, router, stopping.clone()),
+            serve::serve(listener, tls, router, stopping.clone()),
             loops::run(Arc::clone(&running), stopping.clone()),
             stopping.run_until_cancelled(presence::run(&running, &urls)),
         );

@@ -1,7 +1,7 @@
 //! What agents are told: for each project one numbered sequence of frames, each encoded once, whoever listens. An agent that is a
 //! little behind gets the frames it missed; one that is far behind, or new, gets everything.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use api::agent::{ContainerFact, Fact, Frame, HostFact, NetworkFact};
 use api::container::ContainerKind;
@@ -21,15 +21,24 @@ const REMEMBERED: usize = 4 << 20;
 /// What a fact is about: kind and id.
 type About = (&'static str, Id);
 
-/// One project's facts.
+/// One project's facts, each encoded once: frames are put together from them.
 #[derive(Debug)]
 pub struct Feed {
     store: String,
     revision: Revision,
-    facts: BTreeMap<About, Fact>,
+    facts: BTreeMap<About, Known>,
+    by_host: BTreeMap<Id, BTreeSet<Id>>,
     past: VecDeque<Past>,
     past_bytes: usize,
     whole: Option<(Revision, Bytes)>,
+}
+
+/// A fact as it is sent.
+#[derive(Debug, PartialEq, Eq)]
+struct Known {
+    text: Box<str>,
+    /// Of a container: where it is.
+    host: Option<Id>,
 }
 
 /// A frame that was sent.
@@ -43,10 +52,10 @@ struct Past {
 /// What is to be told.
 #[derive(Debug)]
 pub struct News {
-    /// As facts.
-    pub facts: Vec<Fact>,
     /// As a frame, encoded.
     pub frame: Bytes,
+    /// Hosts that are gone.
+    pub gone: Vec<Id>,
 }
 
 impl Feed {
@@ -57,6 +66,7 @@ impl Feed {
             store: store.to_owned(),
             revision,
             facts: BTreeMap::new(),
+            by_host: BTreeMap::new(),
             past: VecDeque::new(),
             past_bytes: 0,
             whole: None,
@@ -69,25 +79,29 @@ impl Feed {
         self.revision
     }
 
+    /// Containers by the hosts they are on.
+    #[must_use]
+    pub fn by_host(&self) -> &BTreeMap<Id, BTreeSet<Id>> {
+        &self.by_host
+    }
+
     /// Takes changes of the store; gives the frame that tells them, if they concern agents.
     pub fn take<'c>(
         &mut self,
         revision: Revision,
         changes: impl IntoIterator<Item = &'c Change>,
     ) -> Option<News> {
-        let mut told: BTreeMap<About, Fact> = BTreeMap::new();
+        let mut told: BTreeMap<About, Box<str>> = BTreeMap::new();
+        let mut gone = Vec::new();
         for change in changes {
             let Some((about, fact)) = fact_of(change) else {
                 continue;
             };
-            let is_news = match &fact {
-                Fact::NoNetwork(_) | Fact::NoHost(_) | Fact::NoContainer(_) => {
-                    self.facts.remove(&about).is_some() || told.contains_key(&about)
-                }
-                fact => self.facts.insert(about.clone(), fact.clone()).as_ref() != Some(fact),
-            };
-            if is_news {
-                told.insert(about, fact);
+            if let Fact::NoHost(host) = &fact {
+                gone.push(host.clone());
+            }
+            if let Some(text) = self.learn(&about, &fact) {
+                told.insert(about, text);
             }
         }
         if told.is_empty() {
@@ -95,17 +109,51 @@ impl Feed {
         }
         let from = self.revision;
         self.revision = revision;
-        let facts: Vec<Fact> = told.into_values().collect();
-        let frame = line(&Frame::Changes {
-            from,
-            to: revision,
-            facts: facts.clone(),
-        });
+        let head = format!("{{\"type\":\"changes\",\"from\":{from},\"to\":{revision}");
+        let frame = assemble(&head, told.values().map(|text| &**text));
         self.remember(Past {
             from,
             frame: frame.clone(),
         });
-        Some(News { facts, frame })
+        Some(News { frame, gone })
+    }
+
+    /// Takes a fact in; gives its text when it is news.
+    fn learn(&mut self, about: &About, fact: &Fact) -> Option<Box<str>> {
+        let host = match fact {
+            Fact::NoNetwork(_) | Fact::NoHost(_) | Fact::NoContainer(_) => {
+                let known = self.facts.remove(about)?;
+                self.unplace(known.host.as_ref(), &about.1);
+                return Some(encode(fact));
+            }
+            Fact::Container(container) => Some(container.host.clone()),
+            _ => None,
+        };
+        let text = encode(fact);
+        let known = Known {
+            text: text.clone(),
+            host,
+        };
+        if self.facts.get(about) == Some(&known) {
+            return None;
+        }
+        if let Some(host) = &known.host {
+            let place = self.by_host.entry(host.clone()).or_default();
+            place.insert(about.1.clone());
+        }
+        self.facts.insert(about.clone(), known);
+        Some(text)
+    }
+
+    fn unplace(&mut self, host: Option<&Id>, container: &Id) {
+        if let Some(host) = host
+            && let Some(place) = self.by_host.get_mut(host)
+        {
+            place.remove(container);
+            if place.is_empty() {
+                self.by_host.remove(host);
+            }
+        }
     }
 
     fn remember(&mut self, past: Past) {
@@ -115,6 +163,12 @@ impl Feed {
             && let Some(old) = self.past.pop_front()
         {
             self.past_bytes -= old.frame.len();
+        }
+        // One that cannot be gone on from is of no use.
+        if let Some((at, _)) = &self.whole
+            && self.past.front().is_none_or(|first| first.from > *at)
+        {
+            self.whole = None;
         }
     }
 
@@ -133,30 +187,54 @@ impl Feed {
             Some((at, whole)) => self.since(*at).map(|missed| (whole.clone(), missed)),
             None => None,
         };
-        let (whole, missed) = fresh.unwrap_or_else(|| {
-            let whole = line(&Frame::Whole {
-                store: self.store.clone(),
-                revision: self.revision,
-                facts: self.facts.values().cloned().collect(),
-            });
-            self.whole = Some((self.revision, whole.clone()));
-            (whole, Vec::new())
-        });
+        let (whole, missed) = fresh.unwrap_or_else(|| (self.encode_whole(), Vec::new()));
         std::iter::once(whole).chain(missed).collect()
+    }
+
+    fn encode_whole(&mut self) -> Bytes {
+        // The store's id has hexadecimal digits only.
+        let head = format!(
+            "{{\"type\":\"whole\",\"store\":\"{}\",\"revision\":{}",
+            self.store, self.revision
+        );
+        let whole = assemble(&head, self.facts.values().map(|known| &*known.text));
+        self.whole = Some((self.revision, whole.clone()));
+        whole
     }
 
     fn since(&self, known: Revision) -> Option<Vec<Bytes>> {
         if known == self.revision {
             return Some(Vec::new());
         }
-        let start = self.past.iter().position(|past| past.from == known)?;
-        Some(
-            self.past
-                .range(start..)
-                .map(|past| past.frame.clone())
-                .collect(),
-        )
+        // Their revisions grow.
+        let start = self
+            .past
+            .binary_search_by(|past| past.from.cmp(&known))
+            .ok()?;
+        let missed = self.past.range(start..).map(|past| past.frame.clone());
+        Some(missed.collect())
     }
+}
+
+fn encode(fact: &Fact) -> Box<str> {
+    // Our own types, which serde_json takes.
+    serde_json::to_string(fact).unwrap_or_default().into()
+}
+
+/// A frame with its facts, as serde would write it.
+fn assemble<'t>(head: &str, facts: impl Iterator<Item = &'t str> + Clone) -> Bytes {
+    let length: usize = facts.clone().map(|text| text.len() + 1).sum();
+    let mut frame = String::with_capacity(head.len() + length + 16);
+    frame.push_str(head);
+    frame.push_str(",\"facts\":[");
+    for (place, text) in facts.enumerate() {
+        if place > 0 {
+            frame.push(',');
+        }
+        frame.push_str(text);
+    }
+    frame.push_str("]}\n");
+    frame.into()
 }
 
 /// The project that a key's object belongs to, if it is of a kind that agents are told of.
@@ -293,6 +371,9 @@ mod tests {
             })
             .collect();
         assert_eq!(steps, [(2, 3), (3, 5)]);
+        // As serde would write it.
+        let text = &feed.first("s", 2)[0];
+        assert_eq!(line(&frames(std::slice::from_ref(text))[0]), *text);
         assert_eq!(frames(&feed.first("s", 5)), [Frame::Alive { revision: 5 }]);
         for (store, known) in [("s", 4), ("s", 9), ("other", 5), ("", 0)] {
             let first = frames(&feed.first(store, known));
@@ -305,6 +386,7 @@ mod tests {
                 panic!("{first:?}")
             };
             assert_eq!(facts.len(), 1);
+            assert_eq!(line(&first[0]), feed.first(store, known)[0]);
         }
     }
 

@@ -7,8 +7,10 @@ use api::Id;
 use api::agent::{Frame, JoinAnswer, JoinRequest, RenewAnswer, RenewRequest, Report, Reported};
 use api::host::HostKind;
 use api::problem::{Problem, Reason};
+use axum::Extension;
 use axum::Json;
-use axum::extract::{Query, State};
+use axum::extract::{FromRequestParts, State};
+use axum::http::request::Parts;
 use axum::response::Response;
 use bytes::Bytes;
 use serde::Deserialize;
@@ -18,44 +20,46 @@ use super::hub::Attached;
 use super::{join as joining, report as reporting};
 use crate::access::Who;
 use crate::http::Asker;
+use crate::http::input::{Body, Query};
 use crate::http::lines::{self, line};
-use crate::http::refuse::{Body, Refusal};
+use crate::http::refuse::Refusal;
+use crate::http::tls::Peer;
 use crate::objects;
 use crate::server::Server;
 
 /// How often an agent hears that the server lives.
 const ALIVE: Duration = Duration::from_secs(5);
+/// Longest name of an agent's instance.
+const LONGEST: usize = 64;
 /// Frames that wait for a slow connection.
 const WAITING: usize = 64;
 
 /// `POST /v1/join`
 pub async fn join(
     State(server): State<Arc<Server>>,
-    asker: Asker,
+    Extension(peer): Extension<Peer>,
     Body(request): Body<JoinRequest>,
 ) -> Result<Json<JoinAnswer>, Refusal> {
-    let answer = joining::join(&server, &request, asker.peer.address.ip().to_canonical()).await?;
+    let answer = joining::join(&server, &request, peer.address.ip().to_canonical()).await?;
     Ok(Json(answer))
 }
 
 /// `POST /v1/agent/renew`
 pub async fn renew(
     State(server): State<Arc<Server>>,
-    asker: Asker,
+    Itself { project, host }: Itself,
     Body(request): Body<RenewRequest>,
 ) -> Result<Json<RenewAnswer>, Refusal> {
-    let (project, host) = itself(&asker.who)?;
-    Ok(Json(joining::renew(&server, project, host, &request)?))
+    Ok(Json(joining::renew(&server, &project, &host, &request)?))
 }
 
 /// `POST /v1/agent/report`
 pub async fn report(
     State(server): State<Arc<Server>>,
-    asker: Asker,
+    Itself { project, host }: Itself,
     Body(report): Body<Report>,
 ) -> Result<Json<Reported>, Refusal> {
-    let (project, host) = itself(&asker.who)?;
-    let revision = reporting::take(&server, project, host, report).await?;
+    let revision = reporting::take(&server, &project, &host, report).await?;
     Ok(Json(Reported { revision }))
 }
 
@@ -70,6 +74,27 @@ pub fn itself(who: &Who) -> Result<(&Id, &Id), Problem> {
             Reason::Unauthenticated,
             "only a host with its certificate may speak here",
         )),
+    }
+}
+
+/// The host that speaks. Taken before the body is read.
+pub struct Itself {
+    /// Its project.
+    project: Id,
+    /// Its id.
+    host: Id,
+}
+
+impl FromRequestParts<Arc<Server>> for Itself {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, server: &Arc<Server>) -> Result<Self, Refusal> {
+        let asker = Asker::from_request_parts(parts, server).await?;
+        let (project, host) = itself(&asker.who)?;
+        Ok(Self {
+            project: project.clone(),
+            host: host.clone(),
+        })
     }
 }
 
@@ -90,17 +115,27 @@ pub struct StreamQuery {
 /// `GET /v1/agent/stream`
 pub async fn stream(
     State(server): State<Arc<Server>>,
-    asker: Asker,
+    Itself { project, host }: Itself,
     Query(query): Query<StreamQuery>,
 ) -> Result<Response, Refusal> {
-    let (project, host) = itself(&asker.who)?;
+    if query.instance.len() > LONGEST {
+        let title = format!("an instance has at most {LONGEST} characters");
+        return Err(Problem::new(Reason::BadRequest, title)
+            .at("instance")
+            .into());
+    }
+    if server.hub.is_of(&query.store) {
+        // Another server may have told this host more than is known here yet.
+        server.mirror.reach(query.revision).await;
+        server.hub.reach(query.revision).await;
+    }
     let known = (query.store.as_str(), query.revision);
-    let attached = server.hub.attach(project, host, &query.instance, known)?;
+    let attached = server.hub.attach(&project, &host, &query.instance, known)?;
     let (sender, receiver) = mpsc::channel::<Bytes>(WAITING);
     let session = Session {
         server,
-        project: project.clone(),
-        host: host.clone(),
+        project,
+        host,
         number: attached.session,
     };
     tokio::spawn(async move {

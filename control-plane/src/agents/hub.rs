@@ -1,14 +1,14 @@
 //! All agents' streams of this server: one feed a project, one session a host.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use api::Id;
-use api::agent::{Fact, Frame};
+use api::agent::Frame;
 use api::problem::{Problem, Reason};
 use bytes::Bytes;
-use tokio::sync::{Notify, broadcast};
+use tokio::sync::{Notify, broadcast, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::feed::{self, Feed};
@@ -19,8 +19,12 @@ use crate::store::{Batch, Change, Revision};
 
 /// Frames that a slow agent may be behind; then it connects anew.
 const BEHIND: usize = 256;
-/// Changes that come within this time share a frame.
-const TOGETHER: Duration = Duration::from_millis(10);
+/// Changes that come within this time after a frame share the next one: the more hosts, the longer, so that what is sent does not grow
+/// with the square of the cluster. What comes alone is told at once.
+const TOGETHER_PER_HOST: Duration = Duration::from_micros(50);
+const TOGETHER: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(100));
+/// Longest wait for what the mirror shows already.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// How long a displaced agent is remembered: one that comes back is a second machine with the same identity.
 const DISPLACED: Duration = Duration::from_secs(120);
 
@@ -29,6 +33,7 @@ const DISPLACED: Duration = Duration::from_secs(120);
 pub struct Hub {
     streams: Arc<Mutex<Streams>>,
     changed: Arc<Notify>,
+    told: watch::Sender<Revision>,
 }
 
 #[derive(Debug, Default)]
@@ -40,13 +45,14 @@ struct Streams {
     last_session: u64,
     is_cut_off: bool,
     servers: Servers,
+    /// The last report of each host: its agent's instance, and its number.
+    reports: HashMap<Id, (String, u64)>,
 }
 
 #[derive(Debug)]
 struct ProjectStreams {
     feed: Feed,
     frames: broadcast::Sender<Bytes>,
-    by_host: BTreeMap<Id, BTreeSet<Id>>,
 }
 
 #[derive(Debug)]
@@ -85,6 +91,7 @@ impl Hub {
         let hub = Self {
             streams: Arc::new(Mutex::new(streams)),
             changed: Arc::default(),
+            told: watch::Sender::new(0),
         };
         let known = followed
             .entries
@@ -101,16 +108,18 @@ impl Hub {
 
     async fn follow(&self, mirror: &Mirror, mut batches: broadcast::Receiver<Arc<Batch>>) {
         use broadcast::error::RecvError;
+        let mut next = Instant::now();
         loop {
             match batches.recv().await {
                 Ok(batch) => {
-                    tokio::time::sleep(TOGETHER).await;
+                    tokio::time::sleep_until(next.into()).await;
                     let (mut revision, mut changes) = (batch.revision, batch.changes.clone());
                     while let Ok(next) = batches.try_recv() {
                         revision = next.revision;
                         changes.extend(next.changes.iter().cloned());
                     }
                     self.take(revision, changes);
+                    next = Instant::now() + self.pause();
                 }
                 Err(RecvError::Closed) => return,
                 Err(RecvError::Lagged(_)) => {
@@ -125,6 +134,12 @@ impl Hub {
                 }
             }
         }
+    }
+
+    fn pause(&self) -> Duration {
+        let hosts = self.with(|streams| streams.sessions.len());
+        let pause = TOGETHER_PER_HOST * u32::try_from(hosts).unwrap_or(u32::MAX);
+        pause.clamp(TOGETHER.0, TOGETHER.1)
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut Streams) -> T) -> T {
@@ -153,6 +168,7 @@ impl Hub {
             for (project, changes) in by_project {
                 for host in streams.project(&project).take(revision, &changes) {
                     // Its stream says farewell.
+                    streams.reports.remove(&host);
                     if let Some(session) = streams.sessions.remove(&host) {
                         session.stop.cancel();
                         self.changed.notify_one();
@@ -160,6 +176,7 @@ impl Hub {
                 }
             }
         });
+        self.told.send_replace(revision);
     }
 
     /// Begins all feeds anew: changes were missed. Agents connect again.
@@ -169,6 +186,12 @@ impl Hub {
             streams.servers = Servers::default();
         });
         self.take(revision, all);
+    }
+
+    /// Whether this is the store that it tells of.
+    #[must_use]
+    pub fn is_of(&self, store: &str) -> bool {
+        self.with(|streams| streams.store == store)
     }
 
     /// A new stream of a host that knows the state `known` of the store `store`.
@@ -212,6 +235,27 @@ impl Hub {
         });
     }
 
+    /// Waits until it has told what the mirror shows at `revision`, or for a moment.
+    pub async fn reach(&self, revision: Revision) {
+        let mut told = self.told.subscribe();
+        let reached = told.wait_for(|told| *told >= revision);
+        tokio::time::timeout(PATIENCE, reached).await.ok();
+    }
+
+    /// Whether a report is newer than all that its host's agent has made before.
+    pub fn is_newer(&self, host: &Id, instance: &str, sequence: u64) -> bool {
+        self.with(|streams| {
+            let known = streams.reports.get(host);
+            let is_old = known.is_some_and(|(of, last)| of == instance && *last >= sequence);
+            if is_old && sequence > 0 {
+                return false;
+            }
+            let instance = instance.chars().take(64).collect();
+            streams.reports.insert(host.clone(), (instance, sequence));
+            true
+        })
+    }
+
     /// Returns when sessions have begun or ended since the last call.
     pub async fn changed(&self) {
         self.changed.notified().await;
@@ -251,7 +295,7 @@ impl Hub {
     #[must_use]
     pub fn containers_of(&self, project: &Id, host: &Id) -> Vec<Id> {
         self.with(|streams| {
-            let known = streams.project(project).by_host.get(host);
+            let known = streams.project(project).feed.by_host().get(host);
             known
                 .map(|ids| ids.iter().cloned().collect())
                 .unwrap_or_default()
@@ -265,7 +309,8 @@ impl Hub {
             let mut strays = Vec::new();
             for (project, of_project) in &streams.projects {
                 let unknown = of_project
-                    .by_host
+                    .feed
+                    .by_host()
                     .iter()
                     .filter(|(host, _)| !is_known(project, host));
                 let ids = unknown.flat_map(|(_, ids)| ids.iter());
@@ -293,7 +338,6 @@ impl Streams {
             .or_insert_with(|| ProjectStreams {
                 feed: Feed::new(store, revision),
                 frames: broadcast::channel(BEHIND).0,
-                by_host: BTreeMap::new(),
             })
     }
 
@@ -343,26 +387,8 @@ impl ProjectStreams {
         let Some(news) = self.feed.take(revision, changes) else {
             return Vec::new();
         };
-        news.facts.iter().for_each(|fact| self.index(fact));
         // Nobody may listen.
         self.frames.send(news.frame).ok();
-        let gone = news.facts.into_iter().filter_map(|fact| match fact {
-            Fact::NoHost(host) => Some(host),
-            _ => None,
-        });
-        gone.collect()
-    }
-
-    fn index(&mut self, fact: &Fact) {
-        match fact {
-            Fact::Container(container) => {
-                let ids = self.by_host.entry(container.host.clone()).or_default();
-                ids.insert(container.id.clone());
-            }
-            Fact::NoContainer(id) => self.by_host.values_mut().for_each(|ids| {
-                ids.remove(id);
-            }),
-            _ => {}
-        }
+        news.gone
     }
 }

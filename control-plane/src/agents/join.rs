@@ -13,6 +13,7 @@ use api::resource::Kind;
 use api::{Id, Token};
 use ipnet::Ipv4Net;
 
+use super::check;
 use crate::mirror::Mirror;
 use crate::objects::{self, Draft, now};
 use crate::rules::free_name;
@@ -37,6 +38,9 @@ pub async fn join(
         .token
         .parse()
         .map_err(|error| Problem::new(Reason::BadRequest, format!("{error}")).at("token"))?;
+    if let Some(address) = request.address {
+        check::address("address", address)?;
+    }
     // Never closed.
     let _turn = server.door.acquire().await.ok();
     for _ in 0..ATTEMPTS {
@@ -118,6 +122,7 @@ async fn attempt(
     draft.status.address = Some(request.address.unwrap_or(from));
     draft.status.block = Some(block);
     draft.status.facts = request.facts.clone();
+    check::tidy_facts(&mut draft.status.facts);
     let block_key = objects::block_key(&project, &block);
     let mut beside = Transaction {
         expect: vec![(block_key.clone(), 0)],

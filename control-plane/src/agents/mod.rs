@@ -1,5 +1,6 @@
 //! The server's side of the agents: joining, their stream, their reports.
 
+mod check;
 pub mod feed;
 pub mod http;
 mod hub;

@@ -1,55 +1,82 @@
 //! What hosts report: their containers and themselves. Only what differs from what is known is written.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use api::agent::{Report, Seen};
 use api::container::{ContainerKind, id_of};
 use api::host::{HostKind, Reach};
-use api::problem::Problem;
+use api::network::NetworkKind;
+use api::problem::{Problem, Reason};
 use api::resource::{Meta, Resource};
 use api::{Container, Host, Id};
 
+use super::check;
 use crate::objects::{self, now};
 use crate::server::Server;
 use crate::store::{Revision, Write};
 
-/// Longest name and label value that is kept: what is longer would not be of use to anybody.
-const LONGEST: usize = 4096;
-
-/// Takes a report of a host.
+/// Takes a report of a host. What it tells is seen by whoever reads at this server afterwards.
 ///
 /// # Errors
-/// When the host is gone or the store fails.
+/// When it cannot be a report, the host is gone, or the store fails.
 pub async fn take(
     server: &Server,
     project: &Id,
     host: &Id,
-    report: Report,
+    mut report: Report,
 ) -> Result<Revision, Problem> {
-    let revision = about_itself(server, project, host, &report).await?;
-    let mut writes: Vec<Write> = Vec::new();
-    let mut reported = BTreeSet::new();
-    for seen in report.containers {
-        let id = id_of(host, &seen.status.docker_id);
-        reported.insert(id.clone());
-        writes.extend(put(server, project, host, id, seen));
+    check::report(&report)?;
+    if !server.hub.is_newer(host, &report.instance, report.sequence) {
+        // It was overtaken by a later one, which holds what is true.
+        return Ok(server.mirror.revision());
+    }
+    let about_itself = about_itself(server, project, host, &mut report).await?;
+    let writes = about_containers(server, project, host, report).await?;
+    let done = server.objects.store().write_all(writes).await;
+    let written = done.map_err(|error| objects::refusal(&error))?;
+    let revision = written.or(about_itself);
+    if let Some(revision) = revision {
+        // The next report is compared with this one.
+        server.mirror.reach(revision).await;
+    }
+    Ok(revision.unwrap_or_else(|| server.mirror.revision()))
+}
+
+/// Each container is written or removed once at most.
+async fn about_containers(
+    server: &Server,
+    project: &Id,
+    host: &Id,
+    report: Report,
+) -> Result<Vec<Write>, Problem> {
+    let networks = objects::all::<NetworkKind>(&server.mirror, Some(project));
+    let subnet = networks.first().map(|network| network.spec.subnet);
+    let known = || server.hub.containers_of(project, host);
+    if report.whole {
+        server.hub.reach(server.mirror.revision()).await;
+    } else if report.containers.len() + known().len() > check::CONTAINERS {
+        let title = format!("a host has at most {} containers", check::CONTAINERS);
+        return Err(Problem::new(Reason::TooLarge, title).at("containers"));
     }
     let mut gone: BTreeSet<Id> = report
         .gone
         .iter()
         .map(|docker| id_of(host, docker))
         .collect();
-    if report.whole {
-        let known = server.hub.containers_of(project, host);
-        gone.extend(known.into_iter().filter(|id| !reported.contains(id)));
+    let mut writes: BTreeMap<Id, Option<Write>> = BTreeMap::new();
+    for mut seen in report.containers {
+        check::tidy(&mut seen, subnet);
+        let id = id_of(host, &seen.status.docker_id);
+        writes.insert(id.clone(), put(server, project, host, id, seen));
     }
-    writes.extend(
-        gone.iter()
-            .map(|id| objects::removal_plain::<ContainerKind>(project, id)),
-    );
-    let done = server.objects.store().write_all(writes).await;
-    let written = done.map_err(|error| objects::refusal(&error))?;
-    Ok(written.unwrap_or(revision))
+    if report.whole {
+        gone.extend(known().into_iter().filter(|id| !writes.contains_key(id)));
+    }
+    for id in gone {
+        let removal = objects::removal_plain::<ContainerKind>(project, &id);
+        writes.insert(id, Some(removal));
+    }
+    Ok(writes.into_values().flatten().collect())
 }
 
 /// Writes a container unless it is known as it is.
@@ -57,13 +84,9 @@ fn put(server: &Server, project: &Id, host: &Id, id: Id, seen: Seen) -> Option<W
     let known = objects::find::<ContainerKind>(&server.mirror, Some(project), &id);
     let mut status = seen.status;
     status.host = Some(host.clone());
-    status
-        .labels
-        .retain(|key, value| key.len() + value.len() <= LONGEST);
-    let name: String = seen.name.chars().take(255).collect();
     let is_known = known
         .as_ref()
-        .is_some_and(|known| known.status == status && known.meta.name == name);
+        .is_some_and(|known| known.status == status && known.meta.name == seen.name);
     if is_known {
         return None;
     }
@@ -71,7 +94,7 @@ fn put(server: &Server, project: &Id, host: &Id, id: Id, seen: Seen) -> Option<W
         meta: Meta {
             id,
             project: Some(project.clone()),
-            name,
+            name: seen.name,
             labels: Default::default(),
             created: known.map_or_else(now, |known| known.meta.created),
             revision: 0,
@@ -83,29 +106,47 @@ fn put(server: &Server, project: &Id, host: &Id, id: Id, seen: Seen) -> Option<W
     Some(objects::write_plain::<ContainerKind>(&container))
 }
 
+/// What the host says of itself; `None`: nothing.
 async fn about_itself(
     server: &Server,
     project: &Id,
     host: &Id,
-    report: &Report,
-) -> Result<Revision, Problem> {
+    report: &mut Report,
+) -> Result<Option<Revision>, Problem> {
+    if let Some(facts) = &mut report.facts {
+        check::tidy_facts(facts);
+    }
+    if let Some(problems) = &mut report.problems {
+        check::tidy_problems(problems);
+    }
+    let Report {
+        facts,
+        address,
+        public_key,
+        problems,
+        reach,
+        ..
+    } = &*report;
+    let is_told = facts.is_some() || address.is_some() || public_key.is_some();
+    if !is_told && problems.is_none() && reach.is_none() {
+        return Ok(None);
+    }
     let change = |old: Host| {
         let mut new = old.clone();
-        if let Some(facts) = &report.facts {
-            new.status.facts.clone_from(facts);
+        let status = &mut new.status;
+        if let Some(facts) = facts {
+            status.facts.clone_from(facts);
         }
-        if let Some(address) = report.address {
-            new.status.address = Some(address);
+        status.address = address.or(status.address);
+        if public_key.is_some() {
+            status.public_key.clone_from(public_key);
         }
-        if let Some(key) = &report.public_key {
-            new.status.public_key = Some(key.clone());
+        if let Some(problems) = problems {
+            status.problems.clone_from(problems);
         }
-        if let Some(problems) = &report.problems {
-            new.status.problems.clone_from(problems);
-        }
-        if let Some(reach) = &report.reach {
-            new.status.reach.clone_from(reach);
-            new.status.reach.peers.truncate(Reach::MOST);
+        if let Some(reach) = reach {
+            status.reach.clone_from(reach);
+            status.reach.peers.truncate(Reach::MOST);
         }
         Ok((new != old).then_some(new))
     };
@@ -113,5 +154,5 @@ async fn about_itself(
         .objects
         .change::<HostKind>(Some(project), host, change)
         .await?;
-    Ok(host.meta.revision)
+    Ok(Some(host.meta.revision))
 }

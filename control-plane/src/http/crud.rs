@@ -11,12 +11,13 @@ use api::project::ProjectKind;
 use api::resource::{Edit, New};
 use api::{Id, Project};
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 
-use super::refuse::{Body, Refusal};
+use super::input::{Body, Path, Query};
+use super::refuse::Refusal;
 use super::{Asker, watch};
 use crate::access::{self, Verb, Who};
 use crate::events;
@@ -173,8 +174,6 @@ pub async fn get<K: Rules>(
     let place = Place::of(&server, &parameters)?;
     if K::IN_PROJECT {
         judged::<K>(&asker, Verb::Read, &place, None)?;
-    } else if asker.who == Who::Nobody {
-        return Err(access::unknown().into());
     }
     let mut object = place.find::<K>(&server, &asker)?;
     judged::<K>(&asker, Verb::Read, &place, K::as_project(&object))?;
@@ -226,6 +225,7 @@ pub async fn update<K: Rules>(
     judged::<K>(&asker, Verb::Update, &place, K::as_project(&old))?;
     let mut new = old.clone();
     new.meta.revision = edit.revision;
+    objects::check_labels(&edit.labels)?;
     new.meta.labels = edit.labels;
     new.meta.generation += 1;
     new.spec = edit.spec;
@@ -291,7 +291,6 @@ fn context<'a>(server: &'a Server, asker: &'a Asker) -> Context<'a> {
 
 fn event<K: Rules>(verb: &str, asker: &Asker, id: &Id, name: &str) -> EventSpec {
     let (by, by_name) = match &asker.who {
-        Who::Nobody => (None, String::new()),
         Who::User { id, name, .. } | Who::Host { id, name, .. } => (Some(id.clone()), name.clone()),
     };
     EventSpec {

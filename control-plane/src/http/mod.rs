@@ -2,9 +2,11 @@
 
 mod crud;
 mod general;
+pub mod input;
 pub mod lines;
 mod paths;
 pub mod refuse;
+pub mod serve;
 pub mod tls;
 mod watch;
 
@@ -25,20 +27,17 @@ pub use paths::Paths;
 use refuse::Refusal;
 use tls::Peer;
 
-/// Largest body of a request: a host's whole report.
-const LARGEST: usize = 8 << 20;
-
 /// All paths.
 pub fn router(server: Arc<Server>) -> Router {
     Paths::all()
         .router
         .fallback(refuse::no_such_path)
         .method_not_allowed_fallback(refuse::no_such_method)
-        .layer(DefaultBodyLimit::max(LARGEST))
+        .layer(DefaultBodyLimit::max(input::LARGEST))
         .with_state(server)
 }
 
-/// Who asks, and from where.
+/// Who asks, and from where. Taken before the body is read: who is not known cannot make the server read.
 #[derive(Debug, Clone)]
 pub struct Asker {
     /// Who.
@@ -63,7 +62,7 @@ impl FromRequestParts<Arc<Server>> for Asker {
                 user(server, text.unwrap_or_default()).ok_or_else(access::unknown)?
             }
             (None, Some(id)) => agents::host(server, id)?,
-            (None, None) => Who::Nobody,
+            (None, None) => return Err(access::unknown().into()),
         };
         Ok(Self { who, peer })
     }

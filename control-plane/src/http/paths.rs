@@ -9,9 +9,11 @@ use api::host::HostKind;
 use api::network::NetworkKind;
 use api::project::ProjectKind;
 use axum::Router;
+use axum::extract::DefaultBodyLimit;
 use axum::handler::Handler;
 use axum::routing::{self, MethodRouter};
 
+use super::input::{LARGEST_JOIN, LARGEST_REPORT};
 use super::{crud, general};
 use crate::access::{self, Verb};
 use crate::agents;
@@ -27,6 +29,14 @@ pub struct Paths {
     pub known: Vec<(&'static str, String)>,
 }
 
+/// Takes bodies up to another size than the usual one.
+fn sized<H: Handler<T, Arc<Server>>, T: 'static>(
+    handler: H,
+    largest: usize,
+) -> MethodRouter<Arc<Server>> {
+    routing::post(handler).layer(DefaultBodyLimit::max(largest))
+}
+
 impl Paths {
     /// All of the API.
     #[must_use]
@@ -35,9 +45,13 @@ impl Paths {
             .get("/v1/ping", general::ping)
             .get("/v1/ca", general::ca)
             .get("/v1/whoami", general::whoami)
-            .post("/v1/join", agents::http::join)
+            .with("post", "/v1/join", sized(agents::http::join, LARGEST_JOIN))
             .post("/v1/agent/renew", agents::http::renew)
-            .post("/v1/agent/report", agents::http::report)
+            .with(
+                "post",
+                "/v1/agent/report",
+                sized(agents::http::report, LARGEST_REPORT),
+            )
             .post("/v1/agent/leave", crud::leave)
             .get("/v1/agent/stream", agents::http::stream)
             .kind::<UserKind>()

@@ -2,8 +2,6 @@
 
 use api::problem::{Problem, Reason};
 use axum::Json;
-use axum::extract::FromRequest;
-use axum::extract::rejection::JsonRejection;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderValue, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
@@ -42,20 +40,4 @@ pub async fn no_such_method(method: Method, uri: Uri) -> Refusal {
     let path: String = uri.path().chars().take(80).collect();
     let title = format!("{method} is not possible on {path}");
     Problem::new(Reason::NotAllowed, title).into()
-}
-
-/// A body of JSON; what is wrong with it is a [`Refusal`].
-#[derive(Debug, FromRequest)]
-#[from_request(via(Json), rejection(Refusal))]
-pub struct Body<T>(pub T);
-
-impl From<JsonRejection> for Refusal {
-    fn from(rejection: JsonRejection) -> Self {
-        let reason = match rejection.status() {
-            StatusCode::PAYLOAD_TOO_LARGE => Reason::TooLarge,
-            StatusCode::UNPROCESSABLE_ENTITY => Reason::Invalid,
-            _ => Reason::BadRequest,
-        };
-        Problem::new(reason, rejection.body_text()).into()
-    }
 }

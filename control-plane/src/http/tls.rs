@@ -1,39 +1,19 @@
-//! Connections: TLS with an optional client certificate of the cluster's CA, HTTP/2 or HTTP/1.1 on top.
+//! TLS with an optional client certificate of the cluster's CA: how the server proves who it is, and how hosts do.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
-use axum::{Extension, Router};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::{RootCertStore, ServerConfig};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
-use tokio_rustls::TlsAcceptor;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use tokio::sync::watch;
 
 use crate::pki::{HostIdentity, Identity};
 
-/// Longest time that a stranger may take to say who it is.
-const HANDSHAKE: Duration = Duration::from_secs(10);
-/// A silent connection is asked whether it lives after this time …
-const PING: Duration = Duration::from_secs(4);
-/// … and ended when it has not answered after this.
-const PONG: Duration = Duration::from_secs(6);
-/// How long a dead connection goes unnoticed, at most.
-pub const UNNOTICED: Duration = Duration::from_secs(PING.as_secs() + PONG.as_secs());
-/// Time for requests that are under way when the server stops.
-const FAREWELL: Duration = Duration::from_secs(2);
-/// Connections at a time.
-const CONNECTIONS: usize = 8192;
-/// After a failure to accept: the process has no file descriptors left.
-const PAUSE: Duration = Duration::from_millis(100);
+/// HTTP/2 by its name in ALPN (RFC 9113, 3.1).
+pub const H2: &[u8] = b"h2";
 
 /// The other end of a connection.
 #[derive(Debug, Clone)]
@@ -103,74 +83,8 @@ pub fn config(
         .map_err(unusable)?
         .with_client_cert_verifier(clients)
         .with_cert_resolver(Arc::new(Current(certificate)));
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config.alpn_protocols = vec![H2.to_vec(), b"http/1.1".to_vec()];
+    // Whoever comes back proves anew who it is, with a certificate that may be another one by now.
+    config.send_tls13_tickets = 0;
     Ok(Arc::new(config))
-}
-
-/// Serves `app` until `stop`; then lets what is under way end, for a moment.
-pub async fn serve(
-    listener: TcpListener,
-    tls: Arc<ServerConfig>,
-    app: Router,
-    stop: CancellationToken,
-) {
-    let acceptor = TlsAcceptor::from(tls);
-    let (tasks, places) = (TaskTracker::new(), Arc::new(Semaphore::new(CONNECTIONS)));
-    loop {
-        // Never closed.
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
-            return;
-        };
-        let accepted = tokio::select! {
-            () = stop.cancelled() => break,
-            accepted = listener.accept() => accepted,
-        };
-        let Ok((stream, address)) = accepted else {
-            tokio::time::sleep(PAUSE).await;
-            continue;
-        };
-        let (acceptor, app, stop) = (acceptor.clone(), app.clone(), stop.clone());
-        tasks.spawn(async move {
-            let _place = place;
-            connection(stream, address, acceptor, app, stop).await;
-        });
-    }
-    tasks.close();
-    tokio::time::timeout(PONG, tasks.wait()).await.ok();
-}
-
-/// One connection, to its end. What goes wrong on it is the other end's business.
-async fn connection(
-    stream: TcpStream,
-    address: SocketAddr,
-    acceptor: TlsAcceptor,
-    app: Router,
-    stop: CancellationToken,
-) {
-    stream.set_nodelay(true).ok();
-    let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await else {
-        return;
-    };
-    let shown = stream.get_ref().1.peer_certificates();
-    let host = shown.and_then(|chain| HostIdentity::of(chain.first()?));
-    let app = app.layer(Extension(Peer { address, host }));
-    let mut builder = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .keep_alive_interval(PING)
-        .keep_alive_timeout(PONG)
-        .max_concurrent_streams(256);
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HANDSHAKE);
-    let serving = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(app));
-    tokio::pin!(serving);
-    tokio::select! {
-        _ = serving.as_mut() => return,
-        () = stop.cancelled() => serving.as_mut().graceful_shutdown(),
-    }
-    // Streams have no end of their own.
-    tokio::time::timeout(FAREWELL, serving).await.ok();
 }

@@ -14,7 +14,7 @@ use tokio::sync::broadcast::{self, error::TryRecvError};
 
 use super::watched::{Known, Times, Watched};
 use crate::events;
-use crate::http::tls::UNNOTICED;
+use crate::http::serve::UNNOTICED;
 use crate::objects::{self, now};
 use crate::server::Server;
 use crate::store::{Batch, MAX_CHANGES, Transaction, Write};

@@ -1,5 +1,7 @@
-//! Names that people give: labels of RFC 1123, because every one of them may become a part of a DNS name.
+//! Names that people give: labels of RFC 1123, because every one of them may become a part of a DNS name. And the labels, keys with values,
+//! that they stick to things.
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 /// Longest label (RFC 1035, 2.3.4).
@@ -45,6 +47,51 @@ pub fn check(name: &str) -> Result<(), BadName> {
     Ok(())
 }
 
+/// Most labels of an object.
+const LABELS: usize = 128;
+/// Longest key of a label, bytes.
+const KEY: usize = 253;
+/// Longest value of a label, bytes.
+const VALUE: usize = 4096;
+
+/// What is wrong with labels.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadLabels {
+    /// More than 128.
+    #[error("{0} labels: an object has at most {LABELS}")]
+    Many(usize),
+    /// A key that is empty, too long, or has blanks or control characters.
+    #[error("the label `{0}`: a key has 1 to {KEY} characters, none of them a blank, `=` or `,`")]
+    Key(String),
+    /// A value that is too long or has control characters.
+    #[error(
+        "the label `{0}`: a value has at most {VALUE} characters, none of them a control character"
+    )]
+    Value(String),
+}
+
+/// Checks labels.
+///
+/// # Errors
+/// What is wrong with one of them.
+pub fn check_labels(labels: &BTreeMap<String, String>) -> Result<(), BadLabels> {
+    if labels.len() > LABELS {
+        return Err(BadLabels::Many(labels.len()));
+    }
+    // What stands between labels where they are asked for.
+    let is_mark = |c: char| c.is_whitespace() || c.is_control() || c == '=' || c == ',';
+    for (key, value) in labels {
+        let shown = || key.chars().take(80).collect();
+        if key.is_empty() || key.len() > KEY || key.contains(is_mark) {
+            return Err(BadLabels::Key(shown()));
+        }
+        if value.len() > VALUE || value.contains(char::is_control) {
+            return Err(BadLabels::Value(shown()));
+        }
+    }
+    Ok(())
+}
+
 /// The DNS label of a container's or host's name: lower case, everything else than letters and digits a dash. `None`: nothing is left.
 #[must_use]
 pub fn label(name: &str) -> Option<String> {
@@ -73,6 +120,25 @@ mod tests {
         for name in ["-a", "a-", "A", "a_b", "a.b", "a b", "ä", "../x"] {
             assert_eq!(check(name), Err(BadName::Characters), "{name}");
         }
+    }
+
+    #[test]
+    fn labels_have_limits() {
+        let of = |key: &str, value: &str| {
+            check_labels(&BTreeMap::from([(key.to_owned(), value.to_owned())]))
+        };
+        assert_eq!(of("io.rancher.role", "db, or \u{e4}"), Ok(()));
+        for key in ["", "a b", "a=b", "a,b", "a\n", &"k".repeat(254)] {
+            assert!(matches!(of(key, ""), Err(BadLabels::Key(_))), "{key}");
+        }
+        for value in ["\u{7}", &"v".repeat(4097)] {
+            assert!(
+                matches!(of("k", value), Err(BadLabels::Value(_))),
+                "{value}"
+            );
+        }
+        let many = (0..129).map(|n| (format!("k{n}"), String::new())).collect();
+        assert_eq!(check_labels(&many), Err(BadLabels::Many(129)));
     }
 
     #[test]
