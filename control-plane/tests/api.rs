@@ -18,6 +18,9 @@ use control_plane::server::StoreOptions;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
+/// A WireGuard key, as far as its form goes.
+const KEY: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+
 #[tokio::test]
 async fn hosts_join_and_hear_of_each_other() {
     let cluster = Cluster::new().await;
@@ -51,7 +54,7 @@ async fn hosts_join_and_hear_of_each_other() {
     assert!(blocks.contains(&"10.42.0.0/24".into()) && blocks.contains(&"10.42.1.0/24".into()));
 
     two.report(&Report {
-        public_key: Some("key".into()),
+        public_key: Some(KEY.into()),
         whole: true,
         containers: vec![container("web", 5), container("db", 6)],
         ..Report::default()
@@ -62,7 +65,7 @@ async fn hosts_join_and_hear_of_each_other() {
     assert!(
         facts
             .iter()
-            .any(|fact| matches!(fact, Fact::Host(h) if h.public_key.as_deref() == Some("key")))
+            .any(|fact| matches!(fact, Fact::Host(h) if h.public_key.as_deref() == Some(KEY)))
     );
 
     // What was missed while it was away, and no more.

@@ -17,6 +17,8 @@ use crate::wire::{self, Sender, Shown};
 
 /// Before the nanoseconds in the name of a container that is a marked change.
 const MARK: &[u8] = b"\"name\":\"chg-";
+/// How long a report is tried.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Longest latency that is told apart, in steps of a tenth of a millisecond.
 const STEPS: usize = 100_000;
 
@@ -30,6 +32,8 @@ pub struct Counts {
     pub frames: AtomicU64,
     /// Frames that did not follow.
     pub gaps: AtomicU64,
+    /// Reports that had to be repeated.
+    pub again: AtomicU64,
     /// Marked changes heard.
     pub heard: AtomicU64,
     /// Whether latencies are noted.
@@ -45,6 +49,7 @@ impl Counts {
             received: Arc::default(),
             frames: AtomicU64::new(0),
             gaps: AtomicU64::new(0),
+            again: AtomicU64::new(0),
             heard: AtomicU64::new(0),
             is_noting: AtomicBool::new(false),
             latencies: Mutex::new(vec![0; STEPS]),
@@ -227,10 +232,20 @@ impl Host {
             ..Report::default()
         };
         let body = serde_json::to_vec(&report)?;
-        let mut connection = self.connection.subscribe();
-        let open = connection.wait_for(Option::is_some).await?.clone();
-        wire::whole(&open.ok_or("no connection")?, "/v1/agent/report", body).await?;
-        Ok(())
+        let begun = Instant::now();
+        loop {
+            let mut connection = self.connection.subscribe();
+            let open = connection.wait_for(Option::is_some).await?.clone();
+            let open = open.ok_or("no connection")?;
+            match wire::whole(&open, "/v1/agent/report", body.clone()).await {
+                Err(error) if begun.elapsed() > PATIENCE => return Err(error),
+                Err(_) => {
+                    self.counts.again.fetch_add(1, Ordering::Relaxed);
+                    tokio::time::sleep(Duration::from_millis(250)).await;
+                }
+                Ok(_) => return Ok(()),
+            }
+        }
     }
 
     /// One of its containers, as Docker Compose makes them.

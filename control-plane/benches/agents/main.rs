@@ -28,8 +28,8 @@ async fn main() -> Outcome<()> {
     for hosts in asked.split(',') {
         let sizes = Sizes::of(hosts.trim().parse()?);
         all.push(run::run(sizes).await?);
+        run::table(&all);
     }
-    run::table(&all);
     println!("{}", serde_json::to_string(&all)?);
     Ok(())
 }

@@ -1,6 +1,8 @@
 //! Speaks to a cluster's servers: one HTTP/2 connection over TLS 1.3, made when it is needed and made anew when it breaks.
 //! Owns how a server is trusted and how answers and refusals are read; what is asked is the caller's business.
 
+mod clock;
+mod lines;
 mod trust;
 
 use std::sync::Arc;
@@ -22,6 +24,7 @@ use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 use tokio_rustls::TlsConnector;
 
+pub use lines::Lines;
 pub use trust::{Identity, Trust, fingerprint};
 
 /// Port of a server where none is named.
@@ -66,6 +69,28 @@ pub enum Error {
         /// Why.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// It is reached, but its certificate does not fit the time that it is here.
+    #[error(
+        "the clock of this machine or that of {server} is wrong: here it is {here}, and the server's certificate {certificate}"
+    )]
+    Clock {
+        /// Which one.
+        server: String,
+        /// What time it is here.
+        here: String,
+        /// Since or until when its certificate is valid.
+        certificate: String,
+    },
+    /// It is reached, and does not take our certificate for its time.
+    #[error(
+        "{server} says that the certificate of this host has ended: either it has, which takes joining again with a token, or a clock is wrong; here it is {here}"
+    )]
+    Expired {
+        /// Which one.
+        server: String,
+        /// What time it is here.
+        here: String,
     },
     /// The connection broke.
     #[error("the connection to {server} broke")]
@@ -173,12 +198,7 @@ impl Client {
     /// When there is no answer, or a refusal.
     pub async fn lines(&self, path: &str) -> Result<Lines, Error> {
         let response = self.send(Method::GET, path, Bytes::new()).await?;
-        Ok(Lines {
-            server: self.server.clone(),
-            body: response.into_body(),
-            waiting: Vec::new(),
-            searched: 0,
-        })
+        Ok(Lines::new(&self.server, response.into_body()))
     }
 
     async fn json<T: DeserializeOwned>(
@@ -227,11 +247,8 @@ impl Client {
         let request = request
             .body(Full::new(body))
             .map_err(|error| self.strange(&error))?;
-        let mut connection = self.connection().await?;
-        let answered = tokio::time::timeout(ANSWER, connection.send_request(request)).await;
-        let response = match answered {
-            Ok(Ok(response)) => response,
-            Ok(Err(error)) => return Err(self.broken(error.into())),
+        let response = match tokio::time::timeout(ANSWER, self.ask(request)).await {
+            Ok(answered) => answered?,
             Err(late) => {
                 self.connection.lock().await.take();
                 return Err(self.broken(late.into()));
@@ -247,6 +264,22 @@ impl Client {
             Ok(problem) => Err(problem.into()),
             Err(_) => Err(self.strange(&format!("status {status}"))),
         }
+    }
+
+    /// Sends a request. A server ends connections on which nothing was asked for long: what never left goes over a new one.
+    async fn ask(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, Error> {
+        let mut connection = self.connection().await?;
+        let mut error = match connection.try_send_request(request).await {
+            Ok(response) => return Ok(response),
+            Err(error) => error,
+        };
+        let Some(request) = error.take_message() else {
+            return Err(self.broken(error.into_error().into()));
+        };
+        self.connection.lock().await.take();
+        let mut fresh = self.connection().await?;
+        let answered = fresh.send_request(request).await;
+        answered.map_err(|error| self.broken(error.into()))
     }
 
     /// The open connection, or a new one.
@@ -271,10 +304,7 @@ impl Client {
         let stream = TlsConnector::from(Arc::clone(&self.tls))
             .connect(name, stream)
             .await
-            .map_err(|source| Error::Untrusted {
-                server: self.server.clone(),
-                source: source.into(),
-            })?;
+            .map_err(|source| self.untrusted(source))?;
         let (sender, connection) = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .keep_alive_interval(PING)
@@ -295,11 +325,15 @@ impl Client {
         }
     }
 
-    fn broken(&self, source: Box<dyn std::error::Error + Send + Sync>) -> Error {
-        Error::Broken {
+    fn untrusted(&self, source: std::io::Error) -> Error {
+        clock::judge(&self.server, &source).unwrap_or_else(|| Error::Untrusted {
             server: self.server.clone(),
-            source,
-        }
+            source: source.into(),
+        })
+    }
+
+    fn broken(&self, source: Box<dyn std::error::Error + Send + Sync>) -> Error {
+        broken(&self.server, source)
     }
 
     fn strange(&self, what: &dyn std::fmt::Display) -> Error {
@@ -308,6 +342,13 @@ impl Client {
             what: what.to_string(),
         }
     }
+}
+
+fn broken(server: &str, source: Box<dyn std::error::Error + Send + Sync>) -> Error {
+    clock::judge(server, &*source).unwrap_or_else(|| Error::Broken {
+        server: server.to_owned(),
+        source,
+    })
 }
 
 /// `https://host[:port]`, also without the scheme.
@@ -331,58 +372,6 @@ fn address(server: &str) -> Option<(String, u16)> {
         }
         Some(_) => None,
         None => Some((rest.to_owned(), PORT)),
-    }
-}
-
-/// Lines of JSON as they come.
-pub struct Lines {
-    server: String,
-    body: Incoming,
-    waiting: Vec<u8>,
-    /// Bytes of `waiting` that hold no line end.
-    searched: usize,
-}
-
-impl Lines {
-    /// The next one; `None` when the stream has ended. Cancel-safe.
-    ///
-    /// # Errors
-    /// When the connection breaks or the line is not what it should be.
-    pub async fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, Error> {
-        loop {
-            let rest = &self.waiting[self.searched..];
-            if let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
-                let line: Vec<u8> = self.waiting.drain(..=self.searched + end).collect();
-                self.searched = 0;
-                return serde_json::from_slice(&line)
-                    .map(Some)
-                    .map_err(|error| Error::Answer {
-                        server: self.server.clone(),
-                        what: error.to_string(),
-                    });
-            }
-            self.searched = self.waiting.len();
-            if self.searched > LARGEST {
-                return Err(Error::Answer {
-                    server: self.server.clone(),
-                    what: format!("a line has more than {LARGEST} bytes"),
-                });
-            }
-            match self.body.frame().await {
-                None => return Ok(None),
-                Some(Ok(frame)) => {
-                    if let Ok(data) = frame.into_data() {
-                        self.waiting.extend_from_slice(&data);
-                    }
-                }
-                Some(Err(error)) => {
-                    return Err(Error::Broken {
-                        server: self.server.clone(),
-                        source: error.into(),
-                    });
-                }
-            }
-        }
     }
 }
 
