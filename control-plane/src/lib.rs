@@ -10,6 +10,7 @@ pub mod mirror;
 pub mod objects;
 pub mod pki;
 pub mod presence;
+pub mod rescue;
 pub mod rules;
 pub mod secret;
 pub mod server;

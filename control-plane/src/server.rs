@@ -187,7 +187,7 @@ pub async fn start(options: Options, stop: CancellationToken) -> Result<Started,
     })
 }
 
-async fn open(options: &StoreOptions) -> Result<Arc<dyn Store>, Error> {
+pub(crate) async fn open(options: &StoreOptions) -> Result<Arc<dyn Store>, Error> {
     Ok(match options {
         StoreOptions::File(path) => Arc::new(Sqlite::open(Path::new(path))?),
         StoreOptions::Etcd {

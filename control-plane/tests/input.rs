@@ -257,7 +257,7 @@ async fn ended(stream: &mut (impl AsyncReadExt + Unpin)) -> Duration {
     let reading = stream.read_to_end(&mut rest);
     tokio::time::timeout(Duration::from_secs(40), reading)
         .await
-        .expect("the server keeps a silent connection")
+        .unwrap_or_else(|_| panic!("the server keeps a silent connection"))
         .ok();
     begun.elapsed()
 }

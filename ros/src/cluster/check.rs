@@ -1,7 +1,9 @@
 //! `ros cluster check`: which hosts reach which, over what, how quickly, and what to do about what is wrong. The hosts measure; this
 //! reads what they have found and judges it.
 
+mod between;
 mod judge;
+mod own;
 mod words;
 
 use std::process::ExitCode;

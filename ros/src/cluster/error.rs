@@ -94,6 +94,10 @@ impl From<client::Error> for Error {
             client::Error::Untrusted { .. } => {
                 "its certificate is not of the CA that is known here; when the cluster was made anew, `ros context remove` and `ros context add` with its new CA"
             }
+            client::Error::Clock { .. } => "set it, best by NTP",
+            client::Error::Expired { .. } => {
+                "compare the clocks; when they agree, `ros agent leave --force` and join again"
+            }
             client::Error::Broken { .. } => "try again in a moment",
             client::Error::Certificate(_) => "give the CA's certificate as PEM",
             client::Error::Answer { .. } => {

@@ -1,6 +1,7 @@
 //! `ros networks`: the network between the hosts of the project.
 
 use api::Network;
+use api::host::HostKind;
 use api::network::{Encapsulation, NetworkKind};
 use clap::{Args, Subcommand, ValueEnum};
 use ipnet::Ipv4Net;
@@ -104,15 +105,18 @@ pub async fn run(args: NetworksArgs) -> Outcome {
     match args.command.unwrap_or(NetworksCommand::List) {
         NetworksCommand::List => {
             let networks = remote.all::<NetworkKind>().await?;
-            shown.print(&networks, || rows(&networks))
+            let used = blocks_used(&remote).await?;
+            shown.print(&networks, || rows(&networks, used))
         }
         NetworksCommand::Show { network } => {
             let network = remote.get::<NetworkKind>(&network.name).await?;
-            shown.print(&network, || rows(std::slice::from_ref(&network)))
+            let used = blocks_used(&remote).await?;
+            shown.print(&network, || rows(std::slice::from_ref(&network), used))
         }
         NetworksCommand::Set(changes) => {
             let network = set(&remote, &changes).await?;
-            shown.print(&network, || rows(std::slice::from_ref(&network)))
+            let used = blocks_used(&remote).await?;
+            shown.print(&network, || rows(std::slice::from_ref(&network), used))
         }
     }
 }
@@ -156,17 +160,25 @@ pub fn name_of(way: Encapsulation) -> &'static str {
     }
 }
 
-fn rows(networks: &[Network]) -> String {
+/// Hosts that have a block. A project has one network.
+async fn blocks_used(remote: &Remote) -> Result<usize> {
+    let hosts = remote.all::<HostKind>().await?;
+    let with_block = hosts.iter().filter(|host| host.status.block.is_some());
+    Ok(with_block.count())
+}
+
+fn rows(networks: &[Network], used: usize) -> String {
     let rows: Vec<[String; 7]> = networks
         .iter()
         .map(|network| {
-            let (spec, status) = (&network.spec, &network.status);
+            let spec = &network.spec;
+            let bits = spec.block_prefix.saturating_sub(spec.subnet.prefix_len());
             let port = spec.port.or_else(|| spec.encapsulation.usual_port());
             [
                 network.meta.name.clone(),
                 spec.subnet.to_string(),
                 format!("/{}", spec.block_prefix),
-                format!("{} of {}", status.blocks_used, status.blocks),
+                format!("{used} of {}", 1_u64 << bits.min(32)),
                 name_of(spec.encapsulation).to_owned(),
                 or_dash(port),
                 spec.mtu

@@ -43,6 +43,14 @@ enum ServerCommand {
         #[command(flatten)]
         settings: Settings,
     },
+    /// Make another key of an administrator, when all are lost; stop a server with its state in a file before
+    #[command(
+        after_help = "Example:\n  sudo systemctl stop ros-server\n  sudo ros server new-key\n  sudo systemctl start ros-server"
+    )]
+    NewKey {
+        #[command(flatten)]
+        state: State,
+    },
 }
 
 /// How a server is to run.
@@ -55,6 +63,17 @@ struct Settings {
     /// Name or address under which it is reached, any number; the first is the one that is handed on
     #[arg(long = "name", value_name = "ADDRESS-OR-NAME")]
     names: Vec<String>,
+    #[command(flatten)]
+    state: State,
+    /// Write what a new cluster's first start says, which is secret, to this file instead
+    #[arg(long, value_name = "FILE", hide = true)]
+    greeting: Option<PathBuf>,
+}
+
+/// Where the state lies.
+#[derive(Debug, Clone, Args)]
+#[cfg_attr(not(feature = "server"), allow(dead_code))]
+struct State {
     /// Folder of its state, unless that lies in etcd
     #[arg(long, value_name = "FOLDER", default_value = "/var/lib/rancher/server")]
     data: PathBuf,
@@ -75,14 +94,11 @@ struct Settings {
     /// Its key, PEM
     #[arg(long, value_name = "FILE", requires_all = ["etcd", "etcd_ca", "etcd_cert"])]
     etcd_key: Option<PathBuf>,
-    /// Write what a new cluster's first start says, which is secret, to this file instead
-    #[arg(long, value_name = "FILE", hide = true)]
-    greeting: Option<PathBuf>,
 }
 
 /// `install` writes a unit of systemd.
 pub fn needs_root(args: &ServerArgs) -> bool {
-    args.command.is_some()
+    matches!(args.command, Some(ServerCommand::Install { .. }))
 }
 
 /// Runs `ros server`.
@@ -95,6 +111,7 @@ pub fn run(args: ServerArgs) -> Outcome {
     match args.command {
         None => runtime.block_on(serve::serve(args.settings)),
         Some(ServerCommand::Install { settings }) => runtime.block_on(install::install(settings)),
+        Some(ServerCommand::NewKey { state }) => runtime.block_on(serve::new_key(&state)),
     }
 }
 

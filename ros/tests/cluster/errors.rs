@@ -126,6 +126,41 @@ fn a_server_that_is_down_or_another() {
 }
 
 #[test]
+fn a_lost_key_can_be_made_anew_beside_the_server() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, empty) = (folder.path().join("one"), folder.path().join("two"));
+    let server = Server::start(&data, "127.0.0.1:0");
+    let (address, url) = (server.address().to_owned(), server.url());
+    let hash = server.words("ros context add").last().unwrap().to_string();
+    let person = Person::new();
+    let path = data.to_str().unwrap();
+    let busy = person.bad(&["server", "new-key", "--data", path]);
+    assert!(
+        busy.contains("is used by another server; end that one first"),
+        "{busy}"
+    );
+    assert_eq!(server.stop(), Some(0));
+    let said = person.good(&["server", "new-key", "--data", path]);
+    let key = said.lines().last().unwrap().trim();
+    let none = person.bad(&["server", "new-key", "--data", empty.to_str().unwrap()]);
+    assert!(none.starts_with("there is no cluster in "), "{none}");
+    assert!(!empty.exists());
+    let _server = Server::start(&data, &address);
+    person.good(&[
+        "context",
+        "add",
+        "a",
+        &url,
+        "--key",
+        key,
+        "--ca-hash",
+        &hash,
+    ]);
+    let events = person.good(&["events", "--all"]);
+    assert!(events.contains("key.rescue"), "{events}");
+}
+
+#[test]
 fn contexts_that_others_can_read_are_refused() {
     use std::os::unix::fs::PermissionsExt;
     let folder = tempfile::tempdir().unwrap();

@@ -7,5 +7,6 @@ mod access;
 mod errors;
 mod first;
 mod from_os;
+mod help;
 mod objects;
 mod setup;

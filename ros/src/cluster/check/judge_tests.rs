@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use api::host::Reach;
-use api::network::NetworkSpec;
+use api::network::{Encapsulation, NetworkSpec};
 use api::resource::{Meta, Resource};
 
 use super::*;
@@ -150,6 +150,8 @@ fn large_packets_addresses_and_what_is_new() {
     let mut all = hosts(4);
     all[0].status.reach.peers[0].mtu_ok = Some(false);
     all[1].status.reach.peers[0].mtu_ok = Some(false);
+    all[2].status.reach.peers[0].mtu_ok = Some(false);
+    all[2].status.facts.mtu = 1300;
     all[2].status.address = Some(Ipv4Addr::LOCALHOST.into());
     all[3].status.address = all[1].status.address;
     all[3].status.facts.agent = "2.0.1".into();

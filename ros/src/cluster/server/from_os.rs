@@ -118,7 +118,10 @@ mod tests {
             .server
             .settings;
         assert_eq!(file.listen.unwrap().port(), 7000);
-        assert_eq!((file.names.len(), file.data), (2, PathBuf::from("/srv/-x")));
+        assert_eq!(
+            (file.names.len(), file.state.data),
+            (2, PathBuf::from("/srv/-x"))
+        );
         let etcd = ServerSettings {
             etcd: vec!["https://a:2379".into(), "https://b:2379".into()],
             etcd_ca: Some("/ca".into()),
@@ -130,7 +133,10 @@ mod tests {
             .unwrap_or_else(|error| panic!("{error}"))
             .server
             .settings;
-        assert_eq!((etcd.etcd.len(), etcd.etcd_key), (2, Some("/key".into())));
+        assert_eq!(
+            (etcd.state.etcd.len(), etcd.state.etcd_key),
+            (2, Some("/key".into()))
+        );
     }
 
     #[test]

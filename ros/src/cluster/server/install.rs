@@ -64,15 +64,15 @@ fn arguments(settings: &Settings) -> Vec<String> {
     for name in &settings.names {
         add("--name", name.clone());
     }
-    if settings.etcd.is_empty() {
-        add("--data", absolute(&settings.data));
+    if settings.state.etcd.is_empty() {
+        add("--data", absolute(&settings.state.data));
     } else {
-        add("--etcd", settings.etcd.join(","));
+        add("--etcd", settings.state.etcd.join(","));
     }
     let files = [
-        ("--etcd-ca", &settings.etcd_ca),
-        ("--etcd-cert", &settings.etcd_cert),
-        ("--etcd-key", &settings.etcd_key),
+        ("--etcd-ca", &settings.state.etcd_ca),
+        ("--etcd-cert", &settings.state.etcd_cert),
+        ("--etcd-key", &settings.state.etcd_key),
     ];
     for (flag, file) in files {
         if let Some(file) = file {

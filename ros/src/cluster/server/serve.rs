@@ -7,11 +7,12 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::process::ExitCode;
 
+use control_plane::rescue;
 use control_plane::server::{self, Options, Started, StoreOptions};
 use control_plane::store::{Certificates, OpenError};
 use tokio_util::sync::CancellationToken;
 
-use super::{Settings, first};
+use super::{Settings, State, first};
 use crate::cluster::args::print;
 use crate::cluster::error::{Error, Result};
 use crate::cluster::systemd;
@@ -73,11 +74,30 @@ pub async fn start(settings: &Settings, stop: CancellationToken) -> Result<Start
     let options = Options {
         listen: settings.listen.unwrap_or_else(everywhere),
         names: first::names(settings),
-        store: store(settings)?,
+        store: store(&settings.state)?,
     };
     server::start(options, stop)
         .await
         .map_err(|error| explain(&error))
+}
+
+/// `ros server new-key`
+pub async fn new_key(state: &State) -> Outcome {
+    let none = || {
+        let place = state.data.display();
+        Error::Other(format!(
+            "there is no cluster in {place}; say with --data or --etcd where it is"
+        ))
+    };
+    if state.etcd.is_empty() && !state.data.join(FILE).exists() {
+        return Err(none().into());
+    }
+    let made = rescue::new_key(&store(state)?).await;
+    let made = made.map_err(|error| explain(&error))?.ok_or_else(none)?;
+    print(&format!(
+        "A key of {}, shown once:\n  {}\n",
+        made.user, made.key
+    ))
 }
 
 /// All addresses; without IPv6 in the kernel, all of IPv4.
@@ -89,7 +109,7 @@ fn everywhere() -> SocketAddr {
     }
 }
 
-fn store(settings: &Settings) -> Result<StoreOptions> {
+fn store(settings: &State) -> Result<StoreOptions> {
     if settings.etcd.is_empty() {
         let folder = &settings.data;
         DirBuilder::new()
