@@ -14,7 +14,10 @@ use api::Id;
 use api::agent::{HostFact, NetworkFact};
 use api::host::HostState;
 use api::network::{Encapsulation, NetworkSpec};
-use overlay_hosts::{Host, Switch, ask, can_run, connect, run};
+use overlay_hosts::{Host, Switch, ask, can_run, connect, run, within};
+
+/// Where the agent says that it is there.
+const ALIVE: &str = "/proc/thread-self/net/xt_recent/ros-alive";
 
 fn catalog(encapsulation: Encapsulation, hosts: &[u8]) -> Catalog {
     let network = NetworkFact {
@@ -95,6 +98,25 @@ fn containers_reach_each_other_by_vxlan() {
     let answer = ask(
         &ends[0],
         "8.8.8.8:53",
+        &hosts[0].space,
+        "169.254.169.250:53",
+    );
+    assert_eq!(answer.as_deref(), Some("10.42.1.7"));
+    // When the agent has been gone for a while, they go where they were sent.
+    within(&hosts[0].space, || {
+        std::fs::write(ALIVE, "-0.0.0.0").unwrap()
+    });
+    let answer = ask(
+        &ends[0],
+        "192.168.77.254:53",
+        &switch.space,
+        "192.168.77.254:53",
+    );
+    assert_eq!(answer.as_deref(), Some("192.168.77.1"));
+    hosts[0].settle(&catalog);
+    let answer = ask(
+        &ends[0],
+        "192.168.77.254:53",
         &hosts[0].space,
         "169.254.169.250:53",
     );

@@ -123,7 +123,13 @@ pub fn chains(rules: &Rules, family: Family) -> Chains {
     add(("filter", "ROS-FORWARD"), forward(rules));
     add(("nat", "ROS-PREROUTING"), names(rules));
     if rules.asks_from_host {
-        add(("nat", FROM_HOST), names_from_host());
+        let answered = format!("-j DNAT --to-destination {SERVICES}:53");
+        add(("nat", "ROS-OUTPUT"), asked_from_host(&answered));
+        // Only the first packet of a flow is turned. A question for us from a port that has just asked somebody else must not be taken for the same flow.
+        add(
+            ("raw", "ROS-ZONE"),
+            asked_from_host(&format!("-j CT --zone-orig {ZONE}")),
+        );
     }
     let subnet = rules.subnet;
     add(
@@ -210,7 +216,7 @@ fn services() -> Vec<String> {
     ]
 }
 
-/// Docker's resolver asks the host's resolvers from within the container: these questions come to us.
+/// Docker's resolver asks the host's resolvers from within the container: these questions come to us, unless the agent has been gone for a while.
 fn names(rules: &Rules) -> Vec<String> {
     let (subnet, bridge) = (rules.subnet, super::BRIDGE);
     let mut lines: Vec<String> = rules
@@ -220,20 +226,26 @@ fn names(rules: &Rules) -> Vec<String> {
         .collect();
     for protocol in ["udp", "tcp"] {
         lines.push(format!(
-            "! -d {subnet} -i {bridge} -p {protocol} -m {protocol} --dport 53 -j DNAT --to-destination {SERVICES}:53"
+            "! -d {subnet} -i {bridge} -p {protocol} -m {protocol} --dport 53 -m recent --rcheck --seconds {GRACE} --name {ALIVE} --mask 0.0.0.0 --rsource \
+             -j DNAT --to-destination {SERVICES}:53"
         ));
     }
     lines
 }
 
-/// The chain that is loaded by itself: the extensions that it needs are not in every kernel.
-pub const FROM_HOST: &str = "ROS-OUTPUT";
+/// Chains that are loaded each by itself: the extensions that they need are not in every kernel.
+const APART: [&str; 3] = ["ROS-PREROUTING", "ROS-OUTPUT", "ROS-ZONE"];
+/// List of xt_recent that the agent writes itself into, below `/proc/thread-self/net/xt_recent`: while it is not there, its rules are as if they were not.
+pub const ALIVE: &str = "ros-alive";
+/// How long it counts as there: two looks, and half a one.
+const GRACE: u32 = 25;
+/// Zone of connection tracking for questions that are turned.
+const ZONE: u16 = 83;
 
-/// From version 27 on, Docker's resolver asks the host's resolvers from the host's own network. Of what this host asks, names that can only be ours come
-/// to us: those of one word, and those that end in `rancher.internal`. All else goes where it went, whether the agent is there or not.
-fn names_from_host() -> Vec<String> {
+/// From version 27 on, Docker's resolver asks the host's resolvers from the host's own network. Of what this host asks, names that can only be ours
+/// go where `target` says: those of one word, and those that end in `rancher.internal`. All else goes where it went, whether the agent is there or not.
+fn asked_from_host(target: &str) -> Vec<String> {
     let asked = "-p udp -m udp --dport 53";
-    let answered = format!("-j DNAT --to-destination {SERVICES}:53");
     // Behind the headers of IP, UDP and DNS (RFC 1035, 4.1): a word with its length, then the end.
     let one_word = r#"-m u32 --u32 "0x0>>0x16&0x3c@0x14>>0x18@0x12&0xff=0x0""#;
     let zone =
@@ -241,8 +253,8 @@ fn names_from_host() -> Vec<String> {
     vec![
         // What our own resolver asks others.
         format!("-m mark --mark {:#x} -j RETURN", super::MARK),
-        format!("{asked} {one_word} {answered}"),
-        format!("{asked} {zone} {answered}"),
+        format!("{asked} {one_word} {target}"),
+        format!("{asked} {zone} {target}"),
     ]
 }
 
@@ -266,7 +278,8 @@ fn jumps(chains: &Chains, has_docker: bool) -> Vec<(&'static str, &'static str, 
         ("filter", forward, "ROS-FORWARD"),
         ("mangle", "FORWARD", "ROS-MSS"),
         ("nat", "PREROUTING", "ROS-PREROUTING"),
-        ("nat", "OUTPUT", FROM_HOST),
+        ("nat", "OUTPUT", "ROS-OUTPUT"),
+        ("raw", "OUTPUT", "ROS-ZONE"),
         ("nat", "POSTROUTING", "ROS-POSTROUTING"),
         ("raw", "PREROUTING", "ROS-RAW"),
     ];
@@ -276,11 +289,10 @@ fn jumps(chains: &Chains, has_docker: bool) -> Vec<(&'static str, &'static str, 
     all
 }
 
-/// The part of `chains` and `loaded` that is loaded by itself, and the rest.
+/// What is loaded together, and what there is of it: what every kernel takes comes first.
 #[must_use]
-pub fn parts(chains: &Chains, loaded: &Loaded) -> [(Chains, Loaded); 2] {
-    [true, false].map(|is_itself| {
-        let is_in = |chain: &str| (chain == FROM_HOST) == is_itself;
+pub fn parts(chains: &Chains, loaded: &Loaded) -> Vec<(Chains, Loaded)> {
+    let part = |is_in: &dyn Fn(&str) -> bool| {
         let mut part = (chains.clone(), loaded.clone());
         part.0.retain(|(_, chain), _| is_in(chain));
         part.1.chains.retain(|(_, chain), _| is_in(chain));
@@ -288,7 +300,10 @@ pub fn parts(chains: &Chains, loaded: &Loaded) -> [(Chains, Loaded); 2] {
             .jumps
             .retain(|(_, _, rule)| is_in(rule.trim_start_matches("-j ")));
         part
-    })
+    };
+    let mut parts = vec![part(&|chain| !APART.contains(&chain))];
+    parts.extend(APART.map(|alone| part(&|chain| chain == alone)));
+    parts
 }
 
 /// What iptables-restore --noflush must be told to get from `loaded` to `chains`; `None`: nothing.

@@ -62,7 +62,7 @@ impl Wireguard {
         let is_fresh = self.asked.is_some_and(|asked| asked.elapsed() < AGAIN);
         if self.family.is_none() && !is_fresh {
             self.asked = Some(Instant::now());
-            self.family = family().await?;
+            self.family = family(WireguardMessage::family_name()).await?;
         }
         Ok(self.family.is_some())
     }
@@ -101,12 +101,10 @@ impl Wireguard {
 }
 
 /// Number of the family; `None`: the kernel does not have it.
-async fn family() -> Result<Option<u16>, Error> {
+async fn family(name: &str) -> Result<Option<u16>, Error> {
     let question = GenlCtrl {
         cmd: GenlCtrlCmd::GetFamily,
-        nlas: vec![GenlCtrlAttrs::FamilyName(
-            WireguardMessage::family_name().into(),
-        )],
+        nlas: vec![GenlCtrlAttrs::FamilyName(name.into())],
     };
     // The controller's own number is known.
     let answers = match ask(question, 0, NLM_F_ACK).await {
@@ -161,4 +159,16 @@ where
     let answers = tokio::time::timeout(PATIENCE, answers).await;
     running.abort();
     answers.map_err(|_| Error::Silent)?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_kernel_says_which_families_it_has() {
+        // The controller itself (GENL_ID_CTRL).
+        assert_eq!(family("nlctrl").await.unwrap(), Some(0x10));
+        assert_eq!(family("nobody").await.unwrap(), None);
+    }
 }

@@ -23,6 +23,15 @@ fn rules(encapsulation: Encapsulation) -> Rules {
     }
 }
 
+const NAMES: &str = "\
+*nat
+:ROS-PREROUTING - [0:0]
+-A ROS-PREROUTING ! -d 10.42.0.0/16 -i ros-br -p udp -m udp --dport 53 -m recent --rcheck --seconds 25 --name ros-alive --mask 0.0.0.0 --rsource -j DNAT --to-destination 169.254.169.250:53
+-A ROS-PREROUTING ! -d 10.42.0.0/16 -i ros-br -p tcp -m tcp --dport 53 -m recent --rcheck --seconds 25 --name ros-alive --mask 0.0.0.0 --rsource -j DNAT --to-destination 169.254.169.250:53
+-I PREROUTING 1 -j ROS-PREROUTING
+COMMIT
+";
+
 const VXLAN: &str = "\
 *filter
 :ROS-BRIDGES - [0:0]
@@ -54,11 +63,7 @@ COMMIT
 COMMIT
 *nat
 :ROS-POSTROUTING - [0:0]
-:ROS-PREROUTING - [0:0]
 -A ROS-POSTROUTING -s 10.42.0.0/16 ! -d 10.42.0.0/16 ! -o ros-+ -j MASQUERADE
--A ROS-PREROUTING ! -d 10.42.0.0/16 -i ros-br -p udp -m udp --dport 53 -j DNAT --to-destination 169.254.169.250:53
--A ROS-PREROUTING ! -d 10.42.0.0/16 -i ros-br -p tcp -m tcp --dport 53 -j DNAT --to-destination 169.254.169.250:53
--I PREROUTING 1 -j ROS-PREROUTING
 -I POSTROUTING 1 -j ROS-POSTROUTING
 COMMIT
 ";
@@ -81,14 +86,18 @@ fn loaded(chains: &Chains) -> Loaded {
 #[test]
 fn all_rules_of_a_vxlan() {
     let chains = chains(&rules(Encapsulation::Vxlan), Family::V4);
-    assert_eq!(change(&chains, &docker()).unwrap(), VXLAN);
+    let text: Vec<String> = parts(&chains, &docker())
+        .iter()
+        .filter_map(|(chains, loaded)| change(chains, loaded))
+        .collect();
+    assert_eq!(text, [VXLAN, NAMES]);
     assert_eq!(change(&chains, &loaded(&chains)), None);
 }
 
 #[test]
 fn saved_rules_are_read_back() {
     let chains = chains(&rules(Encapsulation::Vxlan), Family::V4);
-    let saved = VXLAN
+    let saved = format!("{VXLAN}{NAMES}")
         .replace("-I INPUT 1", "-A INPUT")
         .replace("-I DOCKER-USER 1", "-A DOCKER-USER");
     let saved = saved
@@ -213,16 +222,33 @@ fn names_asked_from_the_host_are_loaded_by_themselves() {
     let mut rules = rules(Encapsulation::Vxlan);
     rules.asks_from_host = true;
     let chains = chains(&rules, Family::V4);
-    let [itself, rest] = parts(&chains, &docker());
-    assert_eq!(
-        change(&itself.0, &itself.1).unwrap(),
-        "*nat\n:ROS-OUTPUT - [0:0]\n-A ROS-OUTPUT -m mark --mark 0x53 -j RETURN\n\
-         -A ROS-OUTPUT -p udp -m udp --dport 53 -m u32 --u32 \"0x0>>0x16&0x3c@0x14>>0x18@0x12&0xff=0x0\" \
-         -j DNAT --to-destination 169.254.169.250:53\n\
-         -A ROS-OUTPUT -p udp -m udp --dport 53 -m string --hex-string \"|0772616e6368657208696e7465726e616c00|\" --algo bm --icase \
-         -j DNAT --to-destination 169.254.169.250:53\n-I OUTPUT 1 -j ROS-OUTPUT\nCOMMIT\n"
-    );
-    assert_eq!(change(&rest.0, &rest.1).unwrap(), VXLAN);
+    let all = parts(&chains, &docker());
+    assert_eq!(change(&all[0].0, &all[0].1).unwrap(), VXLAN);
+    let asked = |target: &str| {
+        format!(
+            "-m mark --mark 0x53 -j RETURN\n\
+             -p udp -m udp --dport 53 -m u32 --u32 \"0x0>>0x16&0x3c@0x14>>0x18@0x12&0xff=0x0\" -j {target}\n\
+             -p udp -m udp --dport 53 -m string --hex-string \"|0772616e6368657208696e7465726e616c00|\" --algo bm --icase -j {target}\n"
+        )
+    };
+    for (at, table, chain, target) in [
+        (
+            2,
+            "nat",
+            "ROS-OUTPUT",
+            "DNAT --to-destination 169.254.169.250:53",
+        ),
+        (3, "raw", "ROS-ZONE", "CT --zone-orig 83"),
+    ] {
+        let rules: String = asked(target)
+            .lines()
+            .map(|rule| format!("-A {chain} {rule}\n"))
+            .collect();
+        assert_eq!(
+            change(&all[at].0, &all[at].1).unwrap(),
+            format!("*{table}\n:{chain} - [0:0]\n{rules}-I OUTPUT 1 -j {chain}\nCOMMIT\n")
+        );
+    }
     for (chains, loaded) in parts(&chains, &loaded(&chains)) {
         assert_eq!(change(&chains, &loaded), None);
     }

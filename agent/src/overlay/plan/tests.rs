@@ -119,7 +119,8 @@ fn the_first_plan_of_a_host() {
          make Docker's network ros (10.42.1.0/24 of 10.42.0.0/16, mtu 1450): it is not there\n\
          add 169.254.169.250 to the loopback link: names and metadata are there\n\
          make link ros-vx (id 42, port 4789, mtu 1450): it is not there\n\
-         load 35 lines of firewall rules (V4): ours are not as they should be\n"
+         load 31 lines of firewall rules (V4): ours are not as they should be\n\
+         load 6 lines of firewall rules (V4): ours are not as they should be\n"
     );
 }
 
