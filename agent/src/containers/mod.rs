@@ -24,6 +24,8 @@ use observe::Observed;
 const PERIOD: Duration = Duration::from_secs(15);
 /// Pause before Docker is asked again after it has failed.
 const PAUSE: Duration = Duration::from_secs(1);
+/// Longest wait for the network before containers are told without it.
+const NETWORK: Duration = Duration::from_secs(10);
 /// Events that were sent while the listing was made are sent again by Docker, from this long before it.
 const OVERLAP: Duration = Duration::from_secs(1);
 
@@ -75,6 +77,10 @@ enum Look {
 impl Watcher {
     /// Lists, then follows the events until Docker breaks the stream.
     async fn follow(&mut self) -> Result<(), bollard::errors::Error> {
+        // Told before the network is known, containers would have no address in it: after each restart their names would be gone for a moment.
+        let is_known = |state: &State| state.network.is_some();
+        let waiting = self.network.wait_for(is_known);
+        tokio::time::timeout(NETWORK, waiting).await.ok();
         let since = SystemTime::now()
             .duration_since(SystemTime::UNIX_EPOCH)
             .unwrap_or_default()
