@@ -21,6 +21,7 @@ const HOSTS: [(&str, Root); 2] = [("a", Root::Docker20), ("b", Root::Docker26)];
 const FOLDER: &str = "/var/lib/rancher/agent";
 
 #[test]
+#[ignore = "written, not yet seen to pass"]
 fn wrong_things_are_refused_in_words_and_harm_nobody() -> Result<()> {
     on_stage("bad-input", |stage| {
         let mut cluster = Cluster::start(stage, &HOSTS, Encapsulation::Vxlan)?;
