@@ -38,10 +38,10 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Show and change the configuration
-    #[command(visible_alias = "c")]
+    #[command(alias = "c")]
     Config(config::ConfigArgs),
     /// List, start, stop and configure system services
-    #[command(visible_alias = "s")]
+    #[command(alias = "s")]
     Service(service::ServiceArgs),
     /// The operating system: version
     Os(os::OsArgs),
