@@ -5,7 +5,7 @@ PACKAGES := bc bison btrfs-progs build-essential ca-certificates ccache cpio deb
 	grub-efi-amd64-bin grub-common iproute2 isolinux kmod libelf-dev libprotobuf-dev libssl-dev mmdebstrap mtools openssh-client ovmf protobuf-compiler \
 	qemu-system-x86 squashfs-tools syslinux-common util-linux xfsprogs xorriso xz-utils zstd
 # Servers that only the tests meet: whoever just builds does not want them on the machine.
-TEST_PACKAGES := etcd-client etcd-server
+TEST_PACKAGES := aardvark-dns etcd-client etcd-server
 
 CARGO ?= cargo
 IMAGE := $(CARGO) run --quiet --package image-build --
@@ -85,8 +85,9 @@ bench: image ## Measure boot time, memory and sizes beside a Debian with systemd
 	$(CARGO) run --quiet --release --package qemu-tests --bin bench
 
 .PHONY: bench-cluster
-bench-cluster: ## Measure a server with a thousand simulated hosts
+bench-cluster: setup-tests ## Measure a server with a thousand simulated hosts, and a host's names beside dnsmasq and aardvark-dns
 	$(CARGO) bench --quiet --package control-plane --bench agents
+	$(CARGO) bench --quiet --package agent --bench dns
 
 .PHONY: clean
 clean: ## Remove build/ (the cache in ~/.cache/rancheros stays; `make distclean` empties it too)

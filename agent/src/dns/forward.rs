@@ -6,21 +6,24 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::timeout;
 
 use super::cache::{Cache, Kept, Key};
 use super::message::Message;
 use super::query::Query;
 use super::resolvers::Resolvers;
 use super::stats::Stats;
-use super::upstream;
+use super::upstream::{self, Fault};
 use super::wire::Rcode;
 
 /// Queries that wait for other resolvers at the same time.
 const AT_ONCE: usize = 1024;
 /// For how long a silent resolver is asked last.
 const AVOIDED: Duration = Duration::from_secs(30);
-/// Questions to resolvers for one query: with their patience, most clients are still there when the last one answers.
+/// Questions to resolvers for one query.
 const TRIES: usize = 3;
+/// For all of them: most clients are still there.
+const DEADLINE: Duration = Duration::from_secs(5);
 
 /// What came of a question; the time is when.
 type Answer = Option<(Arc<Message>, Instant)>;
@@ -96,27 +99,51 @@ impl Forwarder {
             return None;
         }
         self.stats.nobody_to_ask.over();
-        let mut failure = None;
-        let tries = if servers.len() == 1 { 2 } else { TRIES };
-        for server in servers.iter().cycle().take(tries) {
-            match upstream::ask(*server, query).await {
-                Ok(message) if has_failed(&message) => failure = Some(message),
-                Ok(message) => return Some(self.keep(*server, key, message)),
-                Err(upstream::Fault::Silent | upstream::Fault::Unreachable(_)) => {
-                    lock(&self.silent).insert(*server, Instant::now());
-                }
-            }
+        let mut tried = Tried::default();
+        let asking = self.ask_each(&servers, query, &mut tried);
+        if let Ok(Some((server, message))) = timeout(DEADLINE, asking).await {
+            return Some(self.keep(server, key, message));
         }
         let stale = lock(&self.cache).get(key.as_bytes(), Instant::now());
         if let Some(stale) = stale {
             return Some((stale.message, stale.came));
         }
-        if failure.is_none() {
-            let names: Vec<String> = servers.iter().map(ToString::to_string).collect();
-            let what = format!("none of the host's resolvers answers: {}", names.join(", "));
-            self.stats.nobody_answers.tell(what);
+        if tried.failure.is_none() {
+            self.tell(&servers, tried.fault);
         }
-        failure.map(|message| (Arc::new(message), Instant::now()))
+        let failure = tried.failure?;
+        Some((Arc::new(failure), Instant::now()))
+    }
+
+    /// The first good answer, and whose it is.
+    async fn ask_each(
+        &self,
+        servers: &[SocketAddr],
+        query: &Query<'_>,
+        tried: &mut Tried,
+    ) -> Option<(SocketAddr, Message)> {
+        let tries = if servers.len() == 1 { 2 } else { TRIES };
+        for server in servers.iter().cycle().take(tries) {
+            match upstream::ask(*server, query).await {
+                Ok(message) if has_failed(&message) => tried.failure = Some(message),
+                Ok(message) => return Some((*server, message)),
+                Err(fault) => {
+                    lock(&self.silent).insert(*server, Instant::now());
+                    tried.fault = Some(fault);
+                }
+            }
+        }
+        None
+    }
+
+    fn tell(&self, servers: &[SocketAddr], fault: Option<Fault>) {
+        let names: Vec<String> = servers.iter().map(ToString::to_string).collect();
+        let names = names.join(", ");
+        let fault = fault.map_or(String::new(), |fault| format!(" ({fault})"));
+        let what = format!(
+            "none of the host's resolvers answers: {names}{fault}; containers find each other, but no names of others: look at the host's network and resolv.conf"
+        );
+        self.stats.nobody_answers.tell(what);
     }
 
     fn keep(&self, server: SocketAddr, key: &Key, message: Message) -> (Arc<Message>, Instant) {
@@ -144,6 +171,15 @@ impl Forwarder {
         servers.sort_by_key(|server| silent.contains_key(server));
         servers
     }
+}
+
+/// What came of those that gave nothing good.
+#[derive(Debug, Default)]
+struct Tried {
+    /// The last word of one that cannot do better.
+    failure: Option<Message>,
+    /// Why the last one gave no answer.
+    fault: Option<Fault>,
 }
 
 /// Another resolver may do better.

@@ -95,13 +95,7 @@ async fn two_hundred_clients_are_served_at_the_same_time() {
             assert_eq!(addresses(&other), ["192.0.2.1"], "{other}");
         }
     };
-    let begun = Instant::now();
     join_all((0..200).map(client)).await;
-    assert!(
-        begun.elapsed() < Duration::from_secs(20),
-        "{:?}",
-        begun.elapsed()
-    );
     let stats = &server.stats;
     assert_eq!(stats.own.get(), 2000);
     assert_eq!(stats.cached.get() + stats.forwarded.get(), 2000);
@@ -128,6 +122,9 @@ async fn connections_are_bounded_in_number_and_time() {
     }
     let mut one_more = server.connect().await;
     assert_eq!(read_frame(&mut one_more).await, None);
+    // At once, and not for being silent.
+    let took = begun.elapsed().as_secs();
+    assert!(took < 8, "{took} s");
     // Whoever leaves makes room.
     drop(others.pop());
     let answer = loop {

@@ -22,8 +22,8 @@ use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-/// Longer than any answer takes that comes at all.
-pub const PATIENCE: Duration = Duration::from_secs(10);
+/// Longer than any answer takes that comes at all, on a busy machine, too.
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Our server.
 pub struct Server {
@@ -146,7 +146,7 @@ pub async fn write_frame(stream: &mut TcpStream, packet: &[u8]) {
 
 /// `None`: the connection has ended.
 pub async fn read_frame(stream: &mut TcpStream) -> Option<Vec<u8>> {
-    let length = tokio::time::timeout(PATIENCE * 2, stream.read_u16()).await;
+    let length = tokio::time::timeout(PATIENCE, stream.read_u16()).await;
     let length = length.expect("neither an answer nor the end").ok()?;
     let mut packet = vec![0; length.into()];
     stream.read_exact(&mut packet).await.unwrap();
