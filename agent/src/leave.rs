@@ -11,13 +11,8 @@ use crate::overlay;
 /// Takes everything down that the agent has made on this host. Gives what could not be done; it may be run again.
 pub async fn take_down(folder: &Path, docker: Option<&Docker>) -> Vec<String> {
     let mut problems = Vec::new();
-    match docker {
-        Some(docker) => {
-            if let Err(error) = overlay::take_down(docker, folder).await {
-                problems.push(error.to_string());
-            }
-        }
-        None => problems.push("Docker does not answer: its network of the cluster stays".into()),
+    if let Err(error) = overlay::take_down(docker, folder).await {
+        problems.push(error.to_string());
     }
     for done in [Catalog::forget(folder), Identity::forget(folder)] {
         if let Err(error) = done {

@@ -329,14 +329,19 @@ pub struct TakeDownError {
     what: String,
 }
 
-/// Removes everything that carries this network's marks from the host. May be run again.
+/// Removes everything that carries this network's marks from the host: of Docker's only when it is there to be asked. May be run again.
 ///
 /// # Errors
 /// What stays.
-pub async fn take_down(docker: &Docker, folder: &Path) -> Result<(), TakeDownError> {
+pub async fn take_down(docker: Option<&Docker>, folder: &Path) -> Result<(), TakeDownError> {
     let mut failed: Vec<String> = Vec::new();
-    if let Err(error) = docker_network::take_down(docker).await {
-        failed.push(format!("Docker's network: {error}"));
+    match docker {
+        Some(docker) => {
+            if let Err(error) = docker_network::take_down(docker).await {
+                failed.push(format!("Docker's network: {error}"));
+            }
+        }
+        None => failed.push("Docker's network: there is no Docker to ask".into()),
     }
     if let Err(error) = take_down_kernel().await {
         failed.push(format!("links and routes: {error}"));

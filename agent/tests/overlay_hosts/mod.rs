@@ -282,7 +282,7 @@ impl Host {
 
     pub fn take_down(&self) {
         let folder = self.folder.path().to_owned();
-        self.on(async move |docker| take_down(&docker, &folder).await.unwrap());
+        self.on(async move |docker| take_down(Some(&docker), &folder).await.unwrap());
     }
 
     /// Runs a program in this host's namespace.
