@@ -111,6 +111,8 @@ impl Session {
 
     async fn follow_for_ever(&self) {
         let mut pause = PAUSE.0;
+        // Each reason is said once, until it was well for a while.
+        let mut said: Vec<String> = Vec::new();
         loop {
             for server in &self.identity().servers {
                 let begun = Instant::now();
@@ -121,10 +123,17 @@ impl Session {
                         self.link.send_replace(Link::Removed);
                         return;
                     }
-                    End::Broken(why) => drop(self.link.send_replace(Link::Down(why))),
-                }
-                if begun.elapsed() > SILENCE {
-                    pause = PAUSE.0;
+                    End::Broken(why) => {
+                        if begun.elapsed() > SILENCE {
+                            pause = PAUSE.0;
+                            said.clear();
+                        }
+                        if !said.contains(&why) {
+                            eprintln!("agent: not connected: {why}");
+                            said.push(why.clone());
+                        }
+                        self.link.send_replace(Link::Down(why));
+                    }
                 }
             }
             tokio::time::sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;

@@ -22,6 +22,7 @@ pub struct Api {
     server: String,
     trust: Trust,
     key: String,
+    project: String,
 }
 
 impl Api {
@@ -33,15 +34,25 @@ impl Api {
             server: server.to_owned(),
             trust,
             key: key.to_owned(),
+            project: "default".into(),
         }
     }
 
-    /// All objects of a kind in the first project, or of the whole cluster for those that belong to none.
+    /// The same for the objects of another project than the first.
+    #[must_use]
+    pub fn in_project(&self, name: &str) -> Self {
+        Self {
+            project: name.to_owned(),
+            ..self.clone()
+        }
+    }
+
+    /// All objects of a kind in the project, or of the whole cluster for those that belong to none.
     ///
     /// # Errors
     /// When the server does not answer or refuses.
     pub fn all<K: Kind>(&self) -> Result<Vec<Resource<K::Spec, K::Status>>> {
-        let path = format!("{}?limit={PAGE}", path::<K>());
+        let path = format!("{}?limit={PAGE}", self.path::<K>());
         let list: List<_> = self.ask(async |client| client.get(&path).await)?;
         Ok(list.items)
     }
@@ -60,7 +71,7 @@ impl Api {
             labels: Default::default(),
             spec,
         };
-        self.ask(async |client| client.post(&path::<K>(), &new).await)
+        self.ask(async |client| client.post(&self.path::<K>(), &new).await)
     }
 
     /// Changes what is wished of an object.
@@ -81,7 +92,7 @@ impl Api {
             labels: object.meta.labels,
             spec: object.spec,
         };
-        let path = format!("{}/{name}", path::<K>());
+        let path = format!("{}/{name}", self.path::<K>());
         let _changed: Resource<K::Spec, K::Status> =
             self.ask(async |client| client.put(&path, &edit).await)?;
         Ok(())
@@ -92,8 +103,17 @@ impl Api {
     /// # Errors
     /// When the server does not answer or refuses.
     pub fn delete<K: Kind>(&self, name: &str) -> Result<()> {
-        let path = format!("{}/{name}", path::<K>());
+        let path = format!("{}/{name}", self.path::<K>());
         self.ask(async |client| client.delete(&path).await)
+    }
+
+    /// `/v1/projects`, `/v1/projects/default/containers` …
+    fn path<K: Kind>(&self) -> String {
+        if K::IN_PROJECT {
+            format!("/v1/projects/{}/{}", self.project, K::PLURAL)
+        } else {
+            format!("/v1/{}", K::PLURAL)
+        }
     }
 
     fn ask<T: Send>(
@@ -107,15 +127,6 @@ impl Api {
         )
         .map_err(|error| refused(&error))?;
         in_network(&self.space, async || question(&client).await)?.map_err(|error| refused(&error))
-    }
-}
-
-/// `/v1/hosts`, `/v1/projects/default/containers` …
-fn path<K: Kind>() -> String {
-    if K::IN_PROJECT {
-        format!("/v1/projects/default/{}", K::PLURAL)
-    } else {
-        format!("/v1/{}", K::PLURAL)
     }
 }
 

@@ -30,6 +30,16 @@ pub fn heard_host(key: &str) -> Option<Id> {
     key.strip_prefix(ALIVE)?.split('/').nth(1)?.parse().ok()
 }
 
+/// The instance of a host's agent that another server hears, if one does.
+#[must_use]
+pub fn elsewhere(server: &Server, project: &Id, host: &Id) -> Option<String> {
+    let folder = format!("{ALIVE}{project}/{host}/");
+    let own = format!("{folder}{}", server.name);
+    let heard = server.mirror.list(&folder, None, usize::MAX);
+    let other = heard.into_iter().find(|entry| entry.key != own)?;
+    String::from_utf8(other.value.clone()).ok()
+}
+
 /// `https://name:port`, as agents are told.
 #[must_use]
 pub fn url(name: &str, port: u16) -> String {
@@ -84,6 +94,7 @@ struct Presence<'a> {
 impl Presence<'_> {
     async fn round(&mut self) -> Result<(), Error> {
         let lease = self.live_lease().await?;
+        self.settle();
         let wanted = self.wanted();
         let writes = differences(&self.said, &wanted, lease);
         // Until it is known to be done.
@@ -103,6 +114,16 @@ impl Presence<'_> {
                     self.lease = None;
                 }
                 Err(error)
+            }
+        }
+    }
+
+    /// Two machines with one identity that came to two servers in the same moment: one of them is sent away, and refused when it is back.
+    fn settle(&self) {
+        for (project, host, instance) in self.server.hub.heard() {
+            let other = elsewhere(self.server, &project, &host);
+            if other.is_some_and(|other| other < instance) {
+                self.server.hub.send_away(&host, &instance);
             }
         }
     }

@@ -263,7 +263,7 @@ pub async fn take_down(docker: &Docker) -> Result<(), Error> {
                 container: member.id,
                 force: Some(true),
             };
-            gone(docker.disconnect_network(&id, request).await)?;
+            off(docker.disconnect_network(&id, request).await)?;
         }
         remove(docker, &id).await?;
     }
@@ -275,6 +275,18 @@ fn gone(result: Result<(), Error>) -> Result<(), Error> {
         Err(Error::DockerResponseServerError {
             status_code: 404, ..
         }) => Ok(()),
+        other => other,
+    }
+}
+
+/// Somebody else may take the same container off: the agent that is told of the leaving, and the command that leaves.
+fn off(result: Result<(), Error>) -> Result<(), Error> {
+    match gone(result) {
+        Err(Error::DockerResponseServerError { message, .. })
+            if message.contains("is not connected to") =>
+        {
+            Ok(())
+        }
         other => other,
     }
 }

@@ -1,10 +1,12 @@
 //! The agents' paths.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use api::Id;
 use api::agent::{Frame, JoinAnswer, JoinRequest, RenewAnswer, RenewRequest, Report, Reported};
+use api::event::EventSpec;
 use api::host::HostKind;
 use api::problem::{Problem, Reason};
 use axum::Extension;
@@ -16,7 +18,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 use tokio::sync::mpsc;
 
-use super::hub::Attached;
+use super::hub::{Attached, in_use};
 use super::{join as joining, report as reporting};
 use crate::access::Who;
 use crate::http::Asker;
@@ -24,8 +26,8 @@ use crate::http::input::{Body, Query};
 use crate::http::lines::{self, line};
 use crate::http::refuse::Refusal;
 use crate::http::tls::Peer;
-use crate::objects;
 use crate::server::Server;
+use crate::{events, objects, presence};
 
 /// How often an agent hears that the server lives.
 const ALIVE: Duration = Duration::from_secs(5);
@@ -116,6 +118,7 @@ pub struct StreamQuery {
 pub async fn stream(
     State(server): State<Arc<Server>>,
     Itself { project, host }: Itself,
+    Extension(peer): Extension<Peer>,
     Query(query): Query<StreamQuery>,
 ) -> Result<Response, Refusal> {
     if query.instance.len() > LONGEST {
@@ -130,7 +133,14 @@ pub async fn stream(
         server.hub.reach(query.revision).await;
     }
     let known = (query.store.as_str(), query.revision);
-    let attached = server.hub.attach(&project, &host, &query.instance, known)?;
+    let attached = match presence::elsewhere(&server, &project, &host) {
+        Some(other) if other != query.instance => Err(in_use()),
+        _ => server.hub.attach(&project, &host, &query.instance, known),
+    };
+    if matches!(&attached, Err(problem) if problem.reason == Reason::Exists) {
+        tell_conflict(&server, &project, &host, peer.address.ip()).await;
+    }
+    let attached = attached?;
     let (sender, receiver) = mpsc::channel::<Bytes>(WAITING);
     let session = Session {
         server,
@@ -143,6 +153,32 @@ pub async fn stream(
         session.server.hub.detach(&session.host, session.number);
     });
     Ok(lines::response(receiver))
+}
+
+/// An event for the people of the project: the agent that is refused has nobody to tell but its log.
+async fn tell_conflict(server: &Server, project: &Id, host: &Id, from: IpAddr) {
+    if !server.hub.is_to_be_told(host) {
+        return;
+    }
+    let known = objects::find::<HostKind>(&server.mirror, Some(project), host);
+    let from = from.to_canonical().to_string();
+    let event = EventSpec {
+        what: "host.identity-conflict".into(),
+        object: Some(host.clone()),
+        object_name: known.map(|known| known.meta.name).unwrap_or_default(),
+        message: format!(
+            "a second machine, at {from}, uses the identity of this host and is refused; was the disk cloned?"
+        ),
+        from,
+        ..EventSpec::default()
+    };
+    // What is not told now is told when it comes again.
+    server
+        .objects
+        .store()
+        .write_all(vec![events::write(Some(project), event)])
+        .await
+        .ok();
 }
 
 struct Session {

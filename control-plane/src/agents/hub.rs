@@ -25,8 +25,8 @@ const TOGETHER_PER_HOST: Duration = Duration::from_micros(50);
 const TOGETHER: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(100));
 /// Longest wait for what the mirror shows already.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How long a displaced agent is remembered: one that comes back is a second machine with the same identity.
-const DISPLACED: Duration = Duration::from_secs(120);
+/// How often it is said of a host that a second machine uses its identity.
+const CONFLICT: Duration = Duration::from_secs(600);
 
 /// All streams.
 #[derive(Debug, Clone)]
@@ -47,6 +47,8 @@ struct Streams {
     servers: Servers,
     /// The last report of each host: its agent's instance, and its number.
     reports: HashMap<Id, (String, u64)>,
+    /// When it was last said of a host that a second machine uses its identity.
+    conflicts: HashMap<Id, Instant>,
 }
 
 #[derive(Debug)]
@@ -62,7 +64,6 @@ struct Session {
     instance: String,
     is_open: bool,
     stop: CancellationToken,
-    displaced: Vec<(String, Instant)>,
 }
 
 /// What a new stream begins with, and where it goes on.
@@ -169,6 +170,7 @@ impl Hub {
                 for host in streams.project(&project).take(revision, &changes) {
                     // Its stream says farewell.
                     streams.reports.remove(&host);
+                    streams.conflicts.remove(&host);
                     if let Some(session) = streams.sessions.remove(&host) {
                         session.stop.cancel();
                         self.changed.notify_one();
@@ -222,6 +224,30 @@ impl Hub {
                 session,
             })
         })
+    }
+
+    /// Whether it is time to tell people that a second machine uses the identity of a host.
+    #[must_use]
+    pub fn is_to_be_told(&self, host: &Id) -> bool {
+        let now = Instant::now();
+        self.with(|streams| {
+            let known = streams.conflicts.get(host);
+            let is_due = known.is_none_or(|last| now.duration_since(*last) >= CONFLICT);
+            if is_due {
+                streams.conflicts.insert(host.clone(), now);
+            }
+            is_due
+        })
+    }
+
+    /// Ends the session of a host's agent; it comes anew.
+    pub fn send_away(&self, host: &Id, instance: &str) {
+        self.with(|streams| {
+            let session = streams.sessions.get(host);
+            if let Some(session) = session.filter(|session| session.instance == instance) {
+                session.stop.cancel();
+            }
+        });
     }
 
     /// Ends a session, unless another has taken its place.
@@ -341,28 +367,17 @@ impl Streams {
             })
     }
 
-    /// The newest agent of a host wins. When the one that it has displaced comes back, there are two of them.
+    /// The same agent may come anew. Another one may not while the first is heard: it is a second machine with the same identity, or the
+    /// host after a sudden end, whose old connection is found to be dead within seconds.
     fn begin_session(
         &mut self,
         project: &Id,
         host: &Id,
         instance: &str,
     ) -> Result<(u64, CancellationToken), Problem> {
-        let now = Instant::now();
-        let mut displaced = Vec::new();
-        if let Some(old) = self.sessions.get_mut(host) {
-            old.displaced
-                .retain(|(_, at)| now.duration_since(*at) < DISPLACED);
-            if old.displaced.iter().any(|(known, _)| known == instance) {
-                return Err(Problem::new(
-                    Reason::Exists,
-                    "another machine uses the identity of this host",
-                )
-                .advise("was its disk cloned? On the copy: `ros agent leave --force`, then join it with a token"));
-            }
-            displaced = std::mem::take(&mut old.displaced);
+        if let Some(old) = self.sessions.get(host) {
             if old.is_open && old.instance != instance {
-                displaced.push((old.instance.clone(), now));
+                return Err(in_use());
             }
             old.stop.cancel();
         }
@@ -374,11 +389,20 @@ impl Streams {
             instance: instance.to_owned(),
             is_open: true,
             stop: stop.clone(),
-            displaced,
         };
         self.sessions.insert(host.clone(), session);
         Ok((number, stop))
     }
+}
+
+/// A second machine uses the identity of a host.
+#[must_use]
+pub fn in_use() -> Problem {
+    Problem::new(
+        Reason::Exists,
+        "another machine is connected with the identity of this host",
+    )
+    .advise("was its disk cloned? On the copy: `ros agent leave --force`, then join it with a token; after a sudden restart of the host it is let in within seconds")
 }
 
 impl ProjectStreams {
