@@ -51,10 +51,11 @@ pub enum Verb {
 /// # Errors
 /// The refusal.
 pub fn check<K: Kind>(who: &Who, verb: Verb, project: Option<&Project>) -> Result<(), Problem> {
-    let (id, admin) = match who {
-        Who::Host { .. } => return Err(forbidden("a host may only speak for itself")),
-        Who::User { id, admin, .. } => (id, *admin),
+    check_person(who)?;
+    let Who::User { id, admin, .. } = who else {
+        return Err(unknown());
     };
+    let admin = *admin;
     let role = match project {
         _ if admin => Some(Role::Owner),
         Some(project) => project.spec.members.get(id).copied(),
@@ -67,7 +68,7 @@ pub fn check<K: Kind>(who: &Who, verb: Verb, project: Option<&Project>) -> Resul
     }
     if K::IN_PROJECT || (K::PLURAL == ProjectKind::PLURAL && verb != Verb::Create) {
         let Some(role) = role else {
-            return Err(Problem::new(Reason::NotFound, "there is no such project"));
+            return Err(no_project());
         };
         return match least::<K>(verb) {
             Some(least) if role >= least => Ok(()),
@@ -83,6 +84,17 @@ pub fn check<K: Kind>(who: &Who, verb: Verb, project: Option<&Project>) -> Resul
             Err(forbidden("only an administrator may change users"))
         }
         _ => Ok(()),
+    }
+}
+
+/// Hosts speak for themselves on paths of their own: nothing else is there for them, whether it is or not.
+///
+/// # Errors
+/// The refusal.
+pub fn check_person(who: &Who) -> Result<(), Problem> {
+    match who {
+        Who::Host { .. } => Err(forbidden("a host may only speak for itself")),
+        Who::User { .. } => Ok(()),
     }
 }
 
@@ -114,6 +126,12 @@ fn name_of(role: Role) -> &'static str {
         Role::Member => "member",
         Role::Owner => "owner",
     }
+}
+
+/// There is no such project, or not for who asks.
+#[must_use]
+pub fn no_project() -> Problem {
+    Problem::new(Reason::NotFound, "there is no such project")
 }
 
 fn forbidden(title: &str) -> Problem {

@@ -21,20 +21,30 @@ pub use hub::Hub;
 /// The host that shows a certificate. One that was removed is refused although its certificate is still good.
 ///
 /// # Errors
-/// When the host is not there any more.
-pub fn host(server: &Server, shown: &HostIdentity) -> Result<Who, Problem> {
+/// When the host is not there any more, or the store does not say whether it is.
+pub async fn host(server: &Server, shown: &HostIdentity) -> Result<Who, Problem> {
     let HostIdentity { host, project } = shown;
-    let known = objects::find::<HostKind>(&server.mirror, Some(project), host);
-    let known = known.ok_or_else(|| {
-        Problem::new(
-            Reason::Unauthenticated,
-            "this host was removed from the cluster",
-        )
-        .advise("join again with a new token: `ros agent join`")
-    })?;
+    let name = match objects::find::<HostKind>(&server.mirror, Some(project), host) {
+        Some(known) => known.meta.name,
+        // A host that hears that it was removed forgets who it is: what is known here may be behind, only the store itself may say so.
+        None => match server.objects.get::<HostKind>(Some(project), host).await {
+            Ok(known) => known.meta.name,
+            Err(problem) if problem.reason == Reason::NotFound => return Err(removed()),
+            Err(problem) => return Err(problem),
+        },
+    };
     Ok(Who::Host {
-        id: known.meta.id,
-        name: known.meta.name,
+        id: host.clone(),
+        name,
         project: project.clone(),
     })
+}
+
+/// What a host is told that is not in the cluster any more.
+fn removed() -> Problem {
+    Problem::new(
+        Reason::Unauthenticated,
+        "this host was removed from the cluster",
+    )
+    .advise("join again with a new token: `ros agent join`")
 }

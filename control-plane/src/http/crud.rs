@@ -6,7 +6,7 @@ use std::sync::Arc;
 use api::event::EventSpec;
 use api::host::HostKind;
 use api::list::List;
-use api::problem::{Problem, Reason};
+use api::problem::Problem;
 use api::project::ProjectKind;
 use api::resource::{Edit, New};
 use api::{Id, Project};
@@ -56,7 +56,12 @@ struct Place<'a> {
 }
 
 impl<'a> Place<'a> {
-    fn of(server: &Server, parameters: &'a HashMap<String, String>) -> Result<Self, Problem> {
+    fn of(
+        server: &Server,
+        asker: &Asker,
+        parameters: &'a HashMap<String, String>,
+    ) -> Result<Self, Problem> {
+        access::check_person(&asker.who)?;
         let project = match parameters.get("project") {
             None => None,
             Some(text) => Some(project(server, text)?),
@@ -71,27 +76,32 @@ impl<'a> Place<'a> {
         self.project.as_ref().map(|project| &project.meta.id)
     }
 
-    fn find<K: Rules>(&self, server: &Server, asker: &Asker) -> Result<Of<K>, Problem> {
+    /// The object, when `asker` may do with it what `verb` says. Who may not look into a project is not told what is in it.
+    fn find<K: Rules>(&self, server: &Server, asker: &Asker, verb: Verb) -> Result<Of<K>, Problem> {
+        if K::IN_PROJECT {
+            access::check::<K>(&asker.who, verb, self.project.as_ref())?;
+        }
         let text = self.object.unwrap_or_default();
-        objects::by_id_or_name::<K>(&server.mirror, self.id(), text)
+        let object = objects::by_id_or_name::<K>(&server.mirror, self.id(), text)
             .filter(|object| K::is_visible(&asker.who, object))
-            .ok_or_else(|| objects::missing::<K>(text))
+            .ok_or_else(|| objects::missing::<K>(text))?;
+        let project = self.project.as_ref().or(K::as_project(&object));
+        access::check::<K>(&asker.who, verb, project)?;
+        Ok(object)
     }
 }
 
 fn project(server: &Server, text: &str) -> Result<Project, Problem> {
-    objects::by_id_or_name::<ProjectKind>(&server.mirror, None, text)
-        .ok_or_else(|| Problem::new(Reason::NotFound, "there is no such project"))
+    objects::by_id_or_name::<ProjectKind>(&server.mirror, None, text).ok_or_else(access::no_project)
 }
 
-/// For rules about a project's own object the project is the object.
-fn judged<K: Rules>(
-    asker: &Asker,
-    verb: Verb,
-    place: &Place<'_>,
-    object: Option<&Project>,
-) -> Result<(), Problem> {
-    access::check::<K>(&asker.who, verb, place.project.as_ref().or(object))
+/// Whether somebody may see a list, and may go on watching it.
+pub fn may_list<K: Rules>(who: &Who, project: Option<&Project>) -> Result<(), Problem> {
+    if K::PLURAL == <ProjectKind as api::Kind>::PLURAL {
+        // Each sees its own.
+        return access::check_person(who);
+    }
+    access::check::<K>(who, Verb::Read, project)
 }
 
 /// `GET …/<kinds>`
@@ -101,20 +111,11 @@ pub async fn list<K: Rules>(
     Path(parameters): Parameters,
     Query(query): Query<ListQuery>,
 ) -> Result<Response, Refusal> {
-    let place = Place::of(&server, &parameters)?;
-    let is_global_list = K::PLURAL == <ProjectKind as api::Kind>::PLURAL;
-    if is_global_list && matches!(asker.who, Who::User { .. }) {
-        // Each sees its own.
-    } else {
-        judged::<K>(&asker, Verb::Read, &place, None)?;
-    }
+    let place = Place::of(&server, &asker, &parameters)?;
+    may_list::<K>(&asker.who, place.project.as_ref())?;
     if query.watch {
-        return Ok(watch::stream::<K>(
-            &server,
-            &asker.who,
-            place.id(),
-            query.revision,
-        )?);
+        let project = place.id().cloned();
+        return Ok(watch::stream::<K>(server, asker, project, query.revision)?);
     }
     let limit = query.limit.unwrap_or(PAGE).clamp(1, 1000);
     let revision = server.mirror.revision();
@@ -171,12 +172,8 @@ pub async fn get<K: Rules>(
     asker: Asker,
     Path(parameters): Parameters,
 ) -> Result<Json<Of<K>>, Refusal> {
-    let place = Place::of(&server, &parameters)?;
-    if K::IN_PROJECT {
-        judged::<K>(&asker, Verb::Read, &place, None)?;
-    }
-    let mut object = place.find::<K>(&server, &asker)?;
-    judged::<K>(&asker, Verb::Read, &place, K::as_project(&object))?;
+    let place = Place::of(&server, &asker, &parameters)?;
+    let mut object = place.find::<K>(&server, &asker, Verb::Read)?;
     K::show(&mut object, None);
     Ok(Json(object))
 }
@@ -188,8 +185,8 @@ pub async fn create<K: Rules>(
     Path(parameters): Parameters,
     Body(new): Body<New<K::Spec>>,
 ) -> Result<(StatusCode, Json<Of<K>>), Refusal> {
-    let place = Place::of(&server, &parameters)?;
-    judged::<K>(&asker, Verb::Create, &place, None)?;
+    let place = Place::of(&server, &asker, &parameters)?;
+    access::check::<K>(&asker.who, Verb::Create, place.project.as_ref())?;
     let id = Id::from_bits(K::PREFIX, rand::random());
     let mut draft = Draft::<K> {
         project: place.id().cloned(),
@@ -220,9 +217,8 @@ pub async fn update<K: Rules>(
     Path(parameters): Parameters,
     Body(edit): Body<Edit<K::Spec>>,
 ) -> Result<Json<Of<K>>, Refusal> {
-    let place = Place::of(&server, &parameters)?;
-    let old = place.find::<K>(&server, &asker)?;
-    judged::<K>(&asker, Verb::Update, &place, K::as_project(&old))?;
+    let place = Place::of(&server, &asker, &parameters)?;
+    let old = place.find::<K>(&server, &asker, Verb::Update)?;
     let mut new = old.clone();
     new.meta.revision = edit.revision;
     objects::check_labels(&edit.labels)?;
@@ -245,9 +241,8 @@ pub async fn delete<K: Rules>(
     asker: Asker,
     Path(parameters): Parameters,
 ) -> Result<StatusCode, Refusal> {
-    let place = Place::of(&server, &parameters)?;
-    let object = place.find::<K>(&server, &asker)?;
-    judged::<K>(&asker, Verb::Delete, &place, K::as_project(&object))?;
+    let place = Place::of(&server, &asker, &parameters)?;
+    let object = place.find::<K>(&server, &asker, Verb::Delete)?;
     remove::<K>(&server, &asker, &object, "delete").await?;
     Ok(StatusCode::NO_CONTENT)
 }

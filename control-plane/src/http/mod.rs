@@ -13,6 +13,8 @@ mod watch;
 use std::sync::Arc;
 
 use api::access::{ApiKeyKind, UserKind};
+use api::problem::Problem;
+use api::{ApiKey, Id};
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, FromRequestParts};
 use axum::http::header::AUTHORIZATION;
@@ -44,6 +46,24 @@ pub struct Asker {
     pub who: Who,
     /// The other end.
     pub peer: Peer,
+    /// Of a user: the key that was shown.
+    key: Option<Id>,
+}
+
+impl Asker {
+    /// Who asks, as it is by now: for answers that go on while keys end and users are disabled.
+    ///
+    /// # Errors
+    /// When who asks is not known any more.
+    pub fn again(&self, server: &Server) -> Result<Who, Problem> {
+        let Some(key) = &self.key else {
+            return Ok(self.who.clone());
+        };
+        let known = objects::find::<ApiKeyKind>(&server.mirror, None, key);
+        known
+            .and_then(|known| holder(server, &known))
+            .ok_or_else(access::unknown)
+    }
 }
 
 impl FromRequestParts<Arc<Server>> for Asker {
@@ -53,28 +73,35 @@ impl FromRequestParts<Arc<Server>> for Asker {
         let peer = parts.extensions.get::<Peer>().cloned();
         let peer = peer.ok_or_else(access::unknown)?;
         let bearer = parts.headers.get(AUTHORIZATION);
-        let who = match (bearer, &peer.host) {
+        let (who, key) = match (bearer, &peer.host) {
             (Some(bearer), _) => {
                 let text = bearer
                     .to_str()
                     .ok()
                     .and_then(|text| text.strip_prefix("Bearer "));
-                user(server, text.unwrap_or_default()).ok_or_else(access::unknown)?
+                let known = key(server, text.unwrap_or_default());
+                let user = known.and_then(|key| Some((holder(server, &key)?, key.meta.id)));
+                let (who, key) = user.ok_or_else(access::unknown)?;
+                (who, Some(key))
             }
-            (None, Some(id)) => agents::host(server, id)?,
+            (None, Some(id)) => (agents::host(server, id).await?, None),
             (None, None) => return Err(access::unknown().into()),
         };
-        Ok(Self { who, peer })
+        Ok(Self { who, peer, key })
     }
 }
 
-/// The user that an API key stands for, if it does.
-fn user(server: &Server, bearer: &str) -> Option<Who> {
-    let key: Key = bearer.parse().ok()?;
-    let known = objects::find::<ApiKeyKind>(&server.mirror, None, &key.id)?;
-    let is_valid = secret::matches(&key.secret, &known.status.secret_hash)
-        && known.spec.expires.is_none_or(|end| end > objects::now());
-    let user = objects::find::<UserKind>(&server.mirror, None, known.spec.user.as_ref()?)?;
+/// The API key that is shown, if it is one.
+fn key(server: &Server, bearer: &str) -> Option<ApiKey> {
+    let shown: Key = bearer.parse().ok()?;
+    let known = objects::find::<ApiKeyKind>(&server.mirror, None, &shown.id)?;
+    secret::matches(&shown.secret, &known.status.secret_hash).then_some(known)
+}
+
+/// The user that an API key stands for, while it does.
+fn holder(server: &Server, key: &ApiKey) -> Option<Who> {
+    let is_valid = key.spec.expires.is_none_or(|end| end > objects::now());
+    let user = objects::find::<UserKind>(&server.mirror, None, key.spec.user.as_ref()?)?;
     (is_valid && !user.spec.disabled).then_some(Who::User {
         id: user.meta.id,
         name: user.meta.name,

@@ -1,5 +1,6 @@
 //! Answers that go on: lines of JSON.
 
+use api::problem::Problem;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use serde::de::DeserializeOwned;
@@ -37,10 +38,7 @@ impl Lines {
                 self.searched = 0;
                 return serde_json::from_slice(&line)
                     .map(Some)
-                    .map_err(|error| Error::Answer {
-                        server: self.server.clone(),
-                        what: error.to_string(),
-                    });
+                    .map_err(|error| self.strange(&line, &error));
             }
             self.searched = self.waiting.len();
             if self.searched > LARGEST {
@@ -58,6 +56,17 @@ impl Lines {
                 }
                 Some(Err(error)) => return Err(broken(&self.server, error.into())),
             }
+        }
+    }
+
+    /// A stream that cannot go on ends with a line that says why.
+    fn strange(&self, line: &[u8], error: &serde_json::Error) -> Error {
+        match serde_json::from_slice::<Problem>(line) {
+            Ok(problem) => Error::Refused(problem),
+            Err(_) => Error::Answer {
+                server: self.server.clone(),
+                what: error.to_string(),
+            },
         }
     }
 }
