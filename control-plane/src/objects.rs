@@ -102,6 +102,8 @@ pub fn refusal(error: &Error) -> Problem {
             format!("changes from revision {from} on are forgotten"),
         )
         .advise("list again and watch from the list's revision"),
+        Error::Ahead { .. } => Problem::new(Reason::Gone, error.to_string())
+            .advise("an older copy of the store was put back: list again and watch from the list's revision"),
         Error::TooLarge { what } => Problem::new(Reason::TooLarge, format!("{what} is too large")),
         Error::NoLease | Error::Unavailable(_) => {
             Problem::new(Reason::Unavailable, error.to_string()).advise("try again in a moment")

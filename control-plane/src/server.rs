@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use api::Id;
 use api::access::{ApiKeyKind, Role, TokenKind, UserKind};
-use api::problem::Problem;
+use api::problem::{Problem, Reason};
 use api::project::ProjectKind;
 use api::resource::Kind;
 use tokio::net::TcpListener;
@@ -266,8 +266,8 @@ async fn first_objects(
     beside.writes.push(events::write(None, event));
     match objects.create::<UserKind>(user_id, admin, beside).await {
         Ok(_) => Ok(Some((key.reveal(), token.reveal()))),
-        // Another server was quicker.
-        Err(problem) if problem.reason == api::problem::Reason::Exists => Ok(None),
+        // Another server was quicker, with one of the names.
+        Err(problem) if matches!(problem.reason, Reason::Exists | Reason::Changed) => Ok(None),
         Err(problem) => Err(problem),
     }
 }

@@ -115,7 +115,7 @@ pub async fn list<K: Rules>(
     may_list::<K>(&asker.who, place.project.as_ref())?;
     if query.watch {
         let project = place.id().cloned();
-        return Ok(watch::stream::<K>(server, asker, project, query.revision)?);
+        return Ok(watch::stream::<K>(server, asker, project, query.revision).await?);
     }
     let limit = query.limit.unwrap_or(PAGE).clamp(1, 1000);
     let revision = server.mirror.revision();

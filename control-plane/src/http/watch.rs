@@ -19,7 +19,7 @@ use crate::access::{self, Who};
 use crate::objects::{self, Of};
 use crate::rules::Rules;
 use crate::server::Server;
-use crate::store;
+use crate::store::{self, Watch};
 
 /// How often a line says that nothing has happened.
 const ALIVE: Duration = Duration::from_secs(10);
@@ -27,27 +27,30 @@ const ALIVE: Duration = Duration::from_secs(10);
 /// The answer, which goes on until who asked has enough, or may not look any more.
 ///
 /// # Errors
-/// When the revision is forgotten.
-pub fn stream<K: Rules>(
+/// When the revision is forgotten or not there yet, or the store fails.
+pub async fn stream<K: Rules>(
     server: Arc<Server>,
     asker: Asker,
     project: Option<Id>,
     from: Option<u64>,
 ) -> Result<Response, Problem> {
     let (sender, receiver) = mpsc::channel::<Bytes>(64);
+    let from = from.unwrap_or_else(|| server.mirror.revision());
+    let folder = objects::folder::<K>(project.as_ref());
+    let watch = server.objects.store().watch(&folder, from).await;
+    let watch = watch.map_err(|error| objects::refusal(&error))?;
+    let known = Known::begin::<K>(&server, &asker.who);
+    let mut watcher = Watcher {
+        server,
+        asker,
+        project,
+        known,
+        lines: sender.clone(),
+    };
     tokio::spawn(async move {
-        let from = from.unwrap_or_else(|| server.mirror.revision());
-        let known = Known::begin::<K>(&server, &asker.who);
-        let mut watcher = Watcher {
-            server,
-            asker,
-            project,
-            known,
-            lines: sender.clone(),
-        };
         tokio::select! {
             () = sender.closed() => {}
-            () = watcher.follow::<K>(from) => {}
+            () = watcher.follow::<K>(watch, from) => {}
         }
     });
     Ok(lines::response(receiver))
@@ -62,12 +65,7 @@ struct Watcher {
 }
 
 impl Watcher {
-    async fn follow<K: Rules>(&mut self, from: u64) {
-        let folder = objects::folder::<K>(self.project.as_ref());
-        let mut watch = match self.server.objects.store().watch(&folder, from).await {
-            Ok(watch) => watch,
-            Err(error) => return self.refuse(&objects::refusal(&error)).await,
-        };
+    async fn follow<K: Rules>(&mut self, mut watch: Watch, from: u64) {
         let mut revision = from;
         loop {
             let next = tokio::time::timeout(ALIVE, watch.recv()).await;

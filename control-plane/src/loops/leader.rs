@@ -1,7 +1,9 @@
 //! Who leads: the server whose lease holds the key `/leader`. Without it nothing is decided; nobody decides for longer than its lease.
 
 use std::future::Future;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout_at};
 
 use crate::server::Server;
 use crate::store::{Error, LeaseId, Store, Transaction, Write};
@@ -11,15 +13,21 @@ const KEY: &str = "/leader";
 const TTL: u32 = 8;
 /// How often the lease is kept.
 const KEEP: Duration = Duration::from_secs(2);
+/// How long before its lease may end a leader stops: what it has just begun is done by then.
+const MARGIN: Duration = Duration::from_secs(2);
 /// How often others try to become the leader.
 const TRY: Duration = Duration::from_millis(500);
 
 /// Does `work` while this server leads, for ever.
 pub async fn lead<W: Future<Output = ()>>(server: &Server, work: impl Fn() -> W) {
     loop {
+        // The lease may count from when it was asked for.
+        let asked = Instant::now();
         if let Ok(lease) = campaign(server).await {
-            let reign = keep(&**server.objects.store(), lease);
+            let reign = keep(&**server.objects.store(), lease, asked);
             tokio::select! {
+                // First, so that no work is done when both could go on.
+                biased;
                 () = reign => {}
                 () = work() => {}
             }
@@ -52,17 +60,18 @@ async fn campaign(server: &Server) -> Result<LeaseId, Error> {
     }
 }
 
-/// Ends when the lease is lost, or could not be kept for so long that it may be.
-async fn keep(store: &dyn Store, lease: LeaseId) {
-    let mut kept = Instant::now();
+/// Ends when the lease is lost, or could not be kept for so long that it may be soon: a store that does not answer at all is not waited
+/// for, because the others do not wait either.
+async fn keep(store: &dyn Store, lease: LeaseId, mut kept: Instant) {
+    let reign = Duration::from_secs(TTL.into()).saturating_sub(MARGIN);
     loop {
-        tokio::time::sleep(KEEP).await;
+        tokio::time::sleep_until((kept + reign).min(Instant::now() + KEEP)).await;
         let asked = Instant::now();
-        match store.keep(lease).await {
-            Ok(()) => kept = asked,
-            Err(Error::NoLease) => return,
-            Err(_) if kept.elapsed() + KEEP >= Duration::from_secs(TTL.into()) => return,
-            Err(_) => {}
+        match timeout_at(kept + reign, store.keep(lease)).await {
+            Ok(Ok(())) => kept = asked,
+            Ok(Err(Error::NoLease)) | Err(_) => return,
+            Ok(Err(_)) if asked >= kept + reign => return,
+            Ok(Err(_)) => {}
         }
     }
 }

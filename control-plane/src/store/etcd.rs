@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use etcd_client::{
-    Client, Compare, CompareOp, ConnectOptions, EventType, GetOptions, KeyValue, PutOptions, Txn,
-    TxnOp, TxnOpResponse, WatchOptions, WatchResponse,
+    Client, Compare, CompareOp, ConnectOptions, EventType, GetOptions, KeyValue, KvClient,
+    PutOptions, Txn, TxnOp, TxnOpResponse, WatchClient, WatchOptions, WatchResponse,
 };
 use tokio::sync::mpsc;
 
@@ -31,6 +31,9 @@ const ATTEMPTS: usize = 5;
 #[derive(Clone)]
 pub struct Etcd {
     client: Client,
+    /// Both take messages of any size: the whole state comes in one, and so does what a watch has missed.
+    keys: KvClient,
+    watches: WatchClient,
     prefix: String,
 }
 
@@ -111,6 +114,8 @@ impl Etcd {
         }
         let client = timely(Client::connect(endpoints, Some(options))).await?;
         Ok(Self {
+            keys: client.kv_client().max_decoding_message_size(usize::MAX),
+            watches: client.watch_client().max_decoding_message_size(usize::MAX),
             client,
             prefix: prefix.to_owned(),
         })
@@ -120,8 +125,21 @@ impl Etcd {
         &self,
         txn: Txn,
     ) -> impl Future<Output = Result<etcd_client::TxnResponse, etcd_client::Error>> + use<> {
-        let mut client = self.client.clone();
-        async move { client.txn(txn).await }
+        let mut keys = self.keys.clone();
+        async move { keys.txn(txn).await }
+    }
+
+    /// The last one: of all that etcd holds.
+    async fn revision(&self) -> Result<Revision, Error> {
+        let key = self.key(ID);
+        let get = || {
+            let (mut keys, key) = (self.keys.clone(), key.clone());
+            let options = GetOptions::new().with_count_only();
+            async move { keys.get(key, Some(options)).await }
+        };
+        let answer = asked(get).await?;
+        let revision = answer.header().map(|header| number(header.revision()));
+        Ok(revision.unwrap_or(0))
     }
 
     fn key(&self, key: &str) -> String {
@@ -206,8 +224,8 @@ impl Store for Etcd {
         let options = GetOptions::new().with_prefix();
         let key = self.key(prefix);
         let get = || {
-            let (mut client, key, options) = (self.client.clone(), key.clone(), options.clone());
-            async move { client.get(key, Some(options)).await }
+            let (mut keys, key, options) = (self.keys.clone(), key.clone(), options.clone());
+            async move { keys.get(key, Some(options)).await }
         };
         let answer = asked(get).await?;
         Ok(Snapshot {
@@ -244,10 +262,16 @@ impl Store for Etcd {
     }
 
     async fn watch(&self, prefix: &str, after: Revision) -> Result<Watch, Error> {
+        // etcd would wait for what has not happened.
+        let last = self.revision().await?;
+        if after > last {
+            return Err(Error::Ahead { from: after, last });
+        }
         let options = WatchOptions::new()
             .with_prefix()
             .with_start_revision(stored(after + 1));
-        let mut stream = timely(self.client.clone().watch(self.key(prefix), Some(options))).await?;
+        let mut stream =
+            timely(self.watches.clone().watch(self.key(prefix), Some(options))).await?;
         let (sender, watch) = mpsc::channel(64);
         let store = self.clone();
         tokio::spawn(async move {

@@ -157,6 +157,14 @@ pub enum Error {
         /// What was asked for.
         from: Revision,
     },
+    /// What a watch asks for has not happened: the revision is another store's, or an older copy of this one was put back.
+    #[error("the store has not come to revision {from} yet, only to {last}")]
+    Ahead {
+        /// What was asked for.
+        from: Revision,
+        /// The last revision.
+        last: Revision,
+    },
     /// A value or a transaction is too large.
     #[error("{what} is too large for the store")]
     TooLarge {
@@ -196,7 +204,7 @@ pub trait Store: Send + Sync {
         Ok(revision)
     }
 
-    /// Every change of keys that begin with `prefix`, after revision `after`.
+    /// Every change of keys that begin with `prefix`, after revision `after`, which has happened.
     async fn watch(&self, prefix: &str, after: Revision) -> Result<Watch, Error>;
 
     /// A lease that ends after `ttl` seconds, unless kept.

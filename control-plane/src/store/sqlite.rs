@@ -266,6 +266,8 @@ impl Keeper {
                 .for_each(|command| refuse(command, &text));
             return;
         }
+        // There are few.
+        let leases = self.leases.clone();
         let mut follows = Vec::new();
         for command in commands {
             match command {
@@ -280,6 +282,9 @@ impl Keeper {
                 // Nobody may be listening.
                 self.changes.send(Arc::new(batch)).ok();
             }
+        } else {
+            // Those of the file are there still: they end at a later tick.
+            self.leases = leases;
         }
         for answer in held {
             answer(match &failure {
@@ -372,5 +377,61 @@ fn refuse(command: Command, why: &str) {
             no(answer, why);
         }
         Command::Tick => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Write;
+
+    fn put(key: &str, lease: Option<LeaseId>) -> Transaction {
+        let (key, value) = (key.to_owned(), Vec::new());
+        let writes = vec![Write::Put { key, value, lease }];
+        Transaction {
+            writes,
+            ..Transaction::default()
+        }
+    }
+
+    fn answered<T>(answer: oneshot::Receiver<Result<T, Error>>) -> Result<T, Error> {
+        answer.blocking_recv().unwrap()
+    }
+
+    /// Does one round, in which the last command fails half-way when `is_torn`.
+    fn round(keeper: &mut Keeper, mut commands: Vec<Command>, is_torn: bool) {
+        if is_torn {
+            keeper.file.refuse("/torn");
+            commands.push(Command::Commit(put("/torn", None), oneshot::channel().0));
+        }
+        keeper.round(commands);
+    }
+
+    #[test]
+    fn a_lease_ends_although_the_disk_refused_it_at_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut keeper = Keeper {
+            file: File::open(&folder.path().join("store")).unwrap(),
+            leases: Leases::default(),
+            changes: broadcast::channel(BEHIND).0,
+        };
+        let (answer, granted) = oneshot::channel();
+        // It ends at once.
+        round(&mut keeper, vec![Command::Grant(0, answer)], false);
+        let lease = answered(granted).unwrap();
+        let (answer, done) = oneshot::channel();
+        let leased = Command::Commit(put("/leader", Some(lease)), answer);
+        round(&mut keeper, vec![leased], false);
+        answered(done).unwrap();
+        round(&mut keeper, vec![Command::Tick], true);
+        assert_eq!(keeper.file.snapshot("/").unwrap().entries.len(), 1);
+        round(&mut keeper, vec![Command::Tick], false);
+        assert_eq!(keeper.file.snapshot("/").unwrap().entries, []);
+        // One that was granted in a round that failed is none.
+        let (answer, granted) = oneshot::channel();
+        round(&mut keeper, vec![Command::Grant(9, answer)], true);
+        assert!(matches!(answered(granted), Err(Error::Unavailable(_))));
+        assert_eq!(keeper.file.leases().unwrap(), []);
+        assert!(keeper.leases.is_empty());
     }
 }

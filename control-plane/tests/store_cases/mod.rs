@@ -14,6 +14,8 @@ pub async fn all(store: &dyn Store) {
     concurrent_changes_are_all_counted(store).await;
     leases_end_with_their_keys(store).await;
     too_much_is_refused(store).await;
+    a_large_state_is_read_and_watched(store).await;
+    nobody_waits_for_what_may_never_be(store).await;
     what_is_forgotten_is_said(store).await;
 }
 
@@ -238,6 +240,43 @@ async fn too_much_is_refused(store: &dyn Store) {
         "{refused:?}"
     );
     assert_eq!(values(store, "/x/").await, []);
+}
+
+/// More than gRPC takes in one message unless told otherwise: 4 MiB.
+async fn a_large_state_is_read_and_watched(store: &dyn Store) {
+    let start = put(store, "/l/first", "").await;
+    let keys: Vec<String> = (10..30).map(|n| format!("/l/{n}")).collect();
+    for key in &keys {
+        let large = Write::put(key.clone(), vec![b'x'; MAX_VALUE - 100]);
+        commit(store, vec![], vec![large]).await.unwrap();
+    }
+    let snapshot = store.snapshot("/l/").await.unwrap();
+    assert_eq!(snapshot.entries.len(), 21);
+    // What was missed comes at once, however much it is.
+    let mut watch = store.watch("/l/", start).await.unwrap();
+    let told = seen(&mut watch, 20).await;
+    let told: Vec<&str> = told
+        .iter()
+        .filter_map(|one| one.split('=').next())
+        .collect();
+    assert_eq!(told, keys);
+    for part in keys.chunks(10) {
+        let removals = part.iter().map(Write::delete).collect();
+        commit(store, vec![], removals).await.unwrap();
+    }
+}
+
+/// A revision that the store has not come to is another store's, or an older copy's that was put back.
+async fn nobody_waits_for_what_may_never_be(store: &dyn Store) {
+    let last = put(store, "/r/a", "1").await;
+    let from = last + 1000;
+    match store.watch("/r/", from).await {
+        Err(Error::Ahead { from: told, .. }) => assert_eq!(told, from),
+        other => panic!("{other:?}"),
+    }
+    let mut watch = store.watch("/r/", last).await.unwrap();
+    put(store, "/r/a", "2").await;
+    assert_eq!(seen(&mut watch, 1).await, ["/r/a=2"]);
 }
 
 async fn what_is_forgotten_is_said(store: &dyn Store) {

@@ -225,6 +225,10 @@ impl File {
         if after < self.forgotten {
             return Err(Error::Compacted { from: after });
         }
+        if after > self.revision {
+            let last = self.revision;
+            return Err(Error::Ahead { from: after, last });
+        }
         let mut select = self.connection.prepare_cached(
             "SELECT revision, key, value FROM change WHERE revision > ?1 ORDER BY revision, key",
         )?;
@@ -332,6 +336,15 @@ impl File {
             .execute([lease.0])?;
         let writes: Vec<Write> = keys.into_iter().map(Write::delete).collect();
         self.write_all(&writes)
+    }
+
+    /// From now on this key cannot be written, as if the disk failed just then.
+    #[cfg(test)]
+    pub fn refuse(&self, key: &str) {
+        let trigger = format!(
+            "CREATE TEMP TRIGGER IF NOT EXISTS refuse BEFORE INSERT ON main.entry WHEN NEW.key = '{key}' BEGIN SELECT RAISE(FAIL, 'refused'); END"
+        );
+        self.connection.execute_batch(&trigger).unwrap_or_default();
     }
 
     /// Forgets changes before `revision`.

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use crate::store::LeaseId;
 
 /// The leases that live.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Leases(HashMap<LeaseId, Lease>);
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Lease {
     ttl: Duration,
     until: Instant,
@@ -33,6 +33,11 @@ impl Leases {
 
     pub fn remove(&mut self, lease: LeaseId) {
         self.0.remove(&lease);
+    }
+
+    #[cfg(test)]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     pub fn lives(&self, lease: LeaseId) -> bool {
