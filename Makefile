@@ -5,7 +5,7 @@ PACKAGES := bc bison btrfs-progs build-essential ca-certificates ccache cpio deb
 	grub-efi-amd64-bin grub-common iproute2 isolinux kmod libelf-dev libprotobuf-dev libssl-dev mmdebstrap mtools openssh-client ovmf protobuf-compiler \
 	qemu-system-x86 squashfs-tools syslinux-common util-linux xfsprogs xorriso xz-utils zstd
 # Servers that only the tests meet: whoever just builds does not want them on the machine.
-TEST_PACKAGES := aardvark-dns etcd-client etcd-server
+TEST_PACKAGES := aardvark-dns etcd-client etcd-server iperf3
 
 CARGO ?= cargo
 IMAGE := $(CARGO) run --quiet --package image-build --

@@ -175,13 +175,37 @@ async fn the_same_identity_twice_is_noticed() {
     let host = cluster.join(&token, "a").await.unwrap();
     let mut first = host.stream("one", None).await.unwrap();
     next(&mut first).await;
-    // A restart: the newer one wins.
-    let mut second = host.stream("two", None).await.unwrap();
-    next(&mut second).await;
-    // The older one is still there: two machines.
-    let problem = refused(host.stream("one", None).await);
-    assert_eq!(problem.reason, Reason::Exists);
-    assert!(problem.advice.contains("cloned"), "{problem}");
+    // Two machines: who is there stays.
+    for _ in 0..2 {
+        let problem = refused(host.stream("two", None).await);
+        assert_eq!(problem.reason, Reason::Exists);
+        assert!(problem.advice.contains("cloned"), "{problem}");
+    }
+    // The people are told, once.
+    let events: List<Event> = cluster
+        .admin()
+        .get("/v1/projects/default/events")
+        .await
+        .unwrap();
+    let told = events
+        .items
+        .iter()
+        .filter(|event| event.spec.what == "host.identity-conflict");
+    let told: Vec<&str> = told.map(|event| event.spec.object_name.as_str()).collect();
+    assert_eq!(told, ["a"]);
+    // The first goes on, also on a new connection of its own.
+    next(&mut first).await;
+    let mut again = host.stream("one", None).await.unwrap();
+    next(&mut again).await;
+    // A restart of the agent: its connection has ended.
+    drop((first, again));
+    for _ in 0..50 {
+        if host.stream("two", None).await.is_ok() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("the agent is not let in after its restart");
 }
 
 #[tokio::test]

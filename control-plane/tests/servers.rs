@@ -172,7 +172,7 @@ async fn a_server_that_is_killed_is_not_missed_for_long() {
     runs(c, "db").await;
     // The host goes to another server and is told what it missed, there too.
     let store = {
-        let mut fresh = b.stream("b2", None).await.unwrap();
+        let mut fresh = b.stream("b", None).await.unwrap();
         match cluster::next(&mut fresh).await {
             Frame::Whole { store, .. } => store,
             other => panic!("{other:?}"),
@@ -197,6 +197,38 @@ async fn a_server_that_is_killed_is_not_missed_for_long() {
     assert_eq!(counted.get("c host.reconnecting"), None, "{counted:?}");
     assert_eq!(counted["a host.reconnecting"], 1, "{counted:?}");
     assert_eq!(counted["a host.connected"], 2, "{counted:?}");
+    drop(servers.etcd);
+}
+
+#[tokio::test]
+async fn an_identity_is_used_at_one_server_at_a_time() {
+    let Some(mut servers) = Servers::start(1, 2).await else {
+        return;
+    };
+    let token = servers.desk.token(json!({})).await;
+    let other = servers.desk.at(&servers.all[1].url());
+    let host = servers.desk.join(&token, "h").await.unwrap();
+    let mut first = host.stream("first", None).await.unwrap();
+    cluster::next(&mut first).await;
+    until(&other, "h", HostState::Connected, Duration::from_secs(10)).await;
+    // Its copy goes to the other server, which hears it for the first time.
+    let copy = host.at(&other.url);
+    let problem = cluster::refused(copy.stream("copy", None).await);
+    assert!(problem.advice.contains("cloned"), "{problem}");
+    cluster::next(&mut first).await;
+    // The host itself may go there, and come back after its server has died.
+    let mut moved = copy.stream("first", None).await.unwrap();
+    cluster::next(&mut moved).await;
+    drop(first);
+    servers.all.remove(0).kill().await;
+    let begun = Instant::now();
+    drop(moved);
+    // A restarted agent, that the dead server has heard last as another: refused until that server's lease has ended.
+    while let Err(error) = copy.stream("restarted", None).await {
+        assert!(begun.elapsed() < Duration::from_secs(20), "{error}");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    println!("let in after {:?}", begun.elapsed());
     drop(servers.etcd);
 }
 
