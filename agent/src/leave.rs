@@ -6,7 +6,7 @@ use bollard::Docker;
 
 use crate::catalog::Catalog;
 use crate::identity::Identity;
-use crate::overlay;
+use crate::{join, overlay};
 
 /// Takes everything down that the agent has made on this host. Gives what could not be done; it may be run again.
 pub async fn take_down(folder: &Path, docker: Option<&Docker>) -> Vec<String> {
@@ -14,7 +14,11 @@ pub async fn take_down(folder: &Path, docker: Option<&Docker>) -> Vec<String> {
     if let Err(error) = overlay::take_down(docker, folder).await {
         problems.push(error.to_string());
     }
-    for done in [Catalog::forget(folder), Identity::forget(folder)] {
+    for done in [
+        Catalog::forget(folder),
+        Identity::forget(folder),
+        join::forget(folder),
+    ] {
         if let Err(error) = done {
             problems.push(error.to_string());
         }

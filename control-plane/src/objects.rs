@@ -62,7 +62,9 @@ fn place(project: Option<&Id>) -> &str {
     project.map_or(NO_PROJECT, Id::as_str)
 }
 
-fn key<K: Kind>(project: Option<&Id>, id: &Id) -> String {
+/// Where an object lies.
+#[must_use]
+pub fn key<K: Kind>(project: Option<&Id>, id: &Id) -> String {
     format!("/objects/{}/{}/{id}", K::PLURAL, place(project))
 }
 
@@ -318,12 +320,27 @@ pub fn changed<K: Kind>(object: &Of<K>) -> Result<Transaction, Problem> {
     })
 }
 
+/// The expectation that an object is as it was read.
+#[must_use]
+pub fn unchanged<K: Kind>(object: &Of<K>) -> (String, Revision) {
+    let key = key::<K>(object.meta.project.as_ref(), &object.meta.id);
+    (key, object.meta.revision)
+}
+
 /// An object by its id, in whichever project it is.
 #[must_use]
 pub fn anywhere<K: Kind>(mirror: &Mirror, id: &Id) -> Option<Of<K>> {
-    all::<K>(mirror, None)
-        .into_iter()
-        .find(|object| object.meta.id == *id)
+    let end = format!("/{id}");
+    let all = mirror.list(&folder::<K>(None), None, usize::MAX);
+    let entry = all.into_iter().find(|entry| entry.key.ends_with(&end))?;
+    decode::<K>(&entry).ok()
+}
+
+/// Blocks of a project's network that hosts have.
+#[must_use]
+pub fn blocks_used(mirror: &Mirror, project: &Id) -> usize {
+    let folder = format!("/blocks/{project}/");
+    mirror.list(&folder, None, usize::MAX).len()
 }
 
 /// What removes an object.

@@ -8,7 +8,7 @@ use api::Id;
 use jiff::Timestamp;
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, DnType,
-    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PublicKeyData, SanType,
 };
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -181,6 +181,15 @@ impl Authority {
             .map_err(Error::Make)?;
         Ok(certificate.pem())
     }
+}
+
+/// SHA-256 of the key that a request asks a certificate for.
+///
+/// # Errors
+/// When the request is not valid.
+pub fn key_of(csr: &str) -> Result<[u8; 32], Error> {
+    let request = CertificateSigningRequestParams::from_pem(csr).map_err(Error::Request)?;
+    Ok(Sha256::digest(request.public_key.subject_public_key_info()).into())
 }
 
 fn params(name: &str, now: Timestamp, lifetime: Duration) -> Result<CertificateParams, Error> {

@@ -55,12 +55,16 @@ pub trait Rules: Kind {
         Ok(Beside::default())
     }
 
-    /// Checks a change.
+    /// Checks a change; gives what else must be as it was read, and what else happens.
     ///
     /// # Errors
     /// Why it cannot be.
-    fn edit(_context: &Context<'_>, _old: &Of<Self>, _new: &Of<Self>) -> Result<(), Problem> {
-        Ok(())
+    fn edit(
+        _context: &Context<'_>,
+        _old: &Of<Self>,
+        _new: &Of<Self>,
+    ) -> Result<Transaction, Problem> {
+        Ok(Transaction::default())
     }
 
     /// What goes with an object that is removed.
@@ -71,8 +75,8 @@ pub trait Rules: Kind {
         Ok(Transaction::default())
     }
 
-    /// Takes out what never leaves the server; puts in the secret that is shown once.
-    fn show(_object: &mut Of<Self>, _secret: Option<String>) {}
+    /// Takes out what never leaves the server; puts in the secret that is shown once, and what is counted when it is asked for.
+    fn show(_mirror: &Mirror, _object: &mut Of<Self>, _secret: Option<String>) {}
 
     /// The object as the project whose members decide who may do what with it, when it is one.
     fn as_project(_object: &Of<Self>) -> Option<&Project> {
@@ -88,16 +92,15 @@ pub trait Rules: Kind {
 impl Rules for ContainerKind {}
 impl Rules for EventKind {}
 impl Rules for UserKind {
-    fn edit(context: &Context<'_>, old: &User, new: &User) -> Result<(), Problem> {
+    fn edit(context: &Context<'_>, old: &User, new: &User) -> Result<Transaction, Problem> {
         if new.spec.admin && !new.spec.disabled {
-            return Ok(());
+            return Ok(Transaction::default());
         }
         another_administrator(context, old)
     }
 
     fn remove(context: &Context<'_>, user: &User) -> Result<Transaction, Problem> {
-        another_administrator(context, user)?;
-        Ok(Transaction::default())
+        another_administrator(context, user)
     }
 
     fn is_visible(who: &Who, user: &Of<Self>) -> bool {
@@ -115,15 +118,21 @@ pub fn first_network(project: &Id) -> Result<Transaction, Problem> {
     Ok(objects::prepare(id, network)?.1)
 }
 
-/// Without an administrator nobody could make one.
-fn another_administrator(context: &Context<'_>, user: &User) -> Result<(), Problem> {
+/// Without an administrator nobody could make one. Expects that the one that is left stays: two of them may be taken away in one moment.
+fn another_administrator(context: &Context<'_>, user: &User) -> Result<Transaction, Problem> {
     let is_administrator = |user: &User| user.spec.admin && !user.spec.disabled;
+    if !is_administrator(user) {
+        return Ok(Transaction::default());
+    }
     let others = objects::all::<UserKind>(context.mirror, None);
-    let is_left = others
+    let left = others
         .iter()
-        .any(|other| other.meta.id != user.meta.id && is_administrator(other));
-    if is_left || !is_administrator(user) {
-        return Ok(());
+        .find(|other| other.meta.id != user.meta.id && is_administrator(other));
+    if let Some(left) = left {
+        return Ok(Transaction {
+            expect: vec![objects::unchanged::<UserKind>(left)],
+            ..Transaction::default()
+        });
     }
     let title = format!("{} is the last administrator", user.meta.name);
     Err(Problem::new(Reason::InUse, title).advise("make another one first"))
@@ -141,8 +150,13 @@ impl Rules for ProjectKind {
         })
     }
 
-    fn edit(_context: &Context<'_>, _old: &Of<Self>, new: &Of<Self>) -> Result<(), Problem> {
-        check_project(&new.spec)
+    fn edit(
+        _context: &Context<'_>,
+        _old: &Of<Self>,
+        new: &Of<Self>,
+    ) -> Result<Transaction, Problem> {
+        check_project(&new.spec)?;
+        Ok(Transaction::default())
     }
 
     fn remove(context: &Context<'_>, project: &Of<Self>) -> Result<Transaction, Problem> {
@@ -158,15 +172,14 @@ impl Rules for ProjectKind {
         }
         let mut transaction = Transaction::default();
         for network in objects::all::<NetworkKind>(context.mirror, id) {
+            // A host that joins meanwhile writes it.
+            let expected = objects::unchanged::<NetworkKind>(&network);
+            transaction.expect.push(expected);
             transaction
                 .writes
                 .extend(objects::removal::<NetworkKind>(&network));
         }
-        for token in objects::all::<TokenKind>(context.mirror, id) {
-            transaction
-                .writes
-                .extend(objects::removal::<TokenKind>(&token));
-        }
+        // Its tokens are taken away by the leader: they may be more than one transaction holds, and open nothing without a network.
         Ok(transaction)
     }
 
@@ -203,7 +216,10 @@ impl Rules for NetworkKind {
         check_network(&draft.spec)?;
         let others = objects::all::<Self>(context.mirror, draft.project.as_ref());
         match others.first() {
-            None => Ok(Beside::default()),
+            None => Ok(Beside {
+                transaction: alone(context, draft.project.as_ref())?,
+                secret: None,
+            }),
             Some(other) => Err(Problem::new(
                 Reason::Exists,
                 format!("the project has a network already, {}", other.meta.name),
@@ -212,20 +228,36 @@ impl Rules for NetworkKind {
         }
     }
 
-    fn edit(context: &Context<'_>, old: &Network, new: &Network) -> Result<(), Problem> {
+    fn edit(context: &Context<'_>, old: &Network, new: &Network) -> Result<Transaction, Problem> {
         check_network(&new.spec)?;
         let has_moved =
             (old.spec.subnet, old.spec.block_prefix) != (new.spec.subnet, new.spec.block_prefix);
         if has_moved {
             has_no_blocks(context, old)?;
         }
-        Ok(())
+        Ok(Transaction::default())
     }
 
     fn remove(context: &Context<'_>, network: &Network) -> Result<Transaction, Problem> {
         has_no_blocks(context, network)?;
         Ok(Transaction::default())
     }
+
+    fn show(mirror: &Mirror, network: &mut Network, _secret: Option<String>) {
+        let spec = &network.spec;
+        let bits = spec.block_prefix.saturating_sub(spec.subnet.prefix_len());
+        network.status.blocks = 1_u32.checked_shl(bits.into()).unwrap_or(u32::MAX);
+        let project = network.meta.project.as_ref();
+        let used = project.map_or(0, |project| objects::blocks_used(mirror, project));
+        network.status.blocks_used = used.try_into().unwrap_or(u32::MAX);
+    }
+}
+
+/// Writes the project as it is, so that of two networks that are made in one moment only one is.
+fn alone(context: &Context<'_>, project: Option<&Id>) -> Result<Transaction, Problem> {
+    let known = project.and_then(|id| objects::find::<ProjectKind>(context.mirror, None, id));
+    let known = known.ok_or_else(crate::access::no_project)?;
+    objects::changed::<ProjectKind>(&known)
 }
 
 fn has_no_blocks(context: &Context<'_>, network: &Network) -> Result<(), Problem> {
@@ -315,7 +347,7 @@ impl Rules for TokenKind {
         })
     }
 
-    fn show(token: &mut Of<Self>, secret: Option<String>) {
+    fn show(_mirror: &Mirror, token: &mut Of<Self>, secret: Option<String>) {
         token.status.secret_hash.clear();
         token.status.token = secret;
     }
@@ -346,10 +378,14 @@ impl Rules for ApiKeyKind {
         })
     }
 
-    fn edit(_context: &Context<'_>, old: &Of<Self>, new: &Of<Self>) -> Result<(), Problem> {
+    fn edit(
+        _context: &Context<'_>,
+        old: &Of<Self>,
+        new: &Of<Self>,
+    ) -> Result<Transaction, Problem> {
         // Who could give a key to another user would be that user.
         if new.spec.user == old.spec.user {
-            return Ok(());
+            return Ok(Transaction::default());
         }
         let title = "a key stays its user's";
         Err(Problem::new(Reason::Forbidden, title)
@@ -357,7 +393,7 @@ impl Rules for ApiKeyKind {
             .advise("make a new one"))
     }
 
-    fn show(key: &mut Of<Self>, secret: Option<String>) {
+    fn show(_mirror: &Mirror, key: &mut Of<Self>, secret: Option<String>) {
         key.status.secret_hash.clear();
         key.status.key = secret;
     }

@@ -94,7 +94,10 @@ async fn tokens_open_the_door_as_far_as_they_say() {
     let once = cluster.token(json!({"uses": 1})).await;
     cluster.join(&once, "a").await.unwrap();
     let problem = refused(cluster.join(&once, "b").await);
-    assert!(problem.title.contains("was for 1 hosts"), "{problem}");
+    assert!(
+        problem.title.contains("was for 1 host, which has joined"),
+        "{problem}"
+    );
 
     let revoked = cluster.token(json!({})).await;
     let id = revoked.split('.').nth(1).unwrap();

@@ -7,6 +7,8 @@ use api::agent::{Report, Seen};
 use api::container::ContainerStatus;
 use api::host::HostFacts;
 use api::problem::{Problem, Reason};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use ipnet::Ipv4Net;
 
 /// Most containers of a host.
@@ -21,8 +23,10 @@ const PORTS: usize = 1024;
 const PROBLEMS: usize = 32;
 /// Longest of what people read in a line.
 const LINE: usize = 512;
-/// Length of a WireGuard key in base64: 32 bytes.
-const KEY: usize = 44;
+/// Length of a WireGuard key.
+const KEY: usize = 32;
+/// Longest name of an agent's instance.
+pub const INSTANCE: usize = 64;
 
 fn invalid(field: &str, title: String) -> Problem {
     Problem::new(Reason::Invalid, title).at(field)
@@ -38,12 +42,16 @@ pub fn report(report: &Report) -> Result<(), Problem> {
         let title = format!("{count} containers in a report: a host has at most {CONTAINERS}");
         return Err(Problem::new(Reason::TooLarge, title).at("containers"));
     }
+    if report.instance.len() > INSTANCE {
+        let title = format!("an instance has at most {INSTANCE} characters");
+        return Err(invalid("instance", title));
+    }
     if let Some(address) = report.address {
         self::address("address", address)?;
     }
     if let Some(key) = &report.public_key {
-        let is_base64 = |byte: u8| byte.is_ascii_alphanumeric() || b"+/=".contains(&byte);
-        if key.len() != KEY || !key.bytes().all(is_base64) {
+        let bytes = BASE64_STANDARD.decode(key);
+        if !bytes.is_ok_and(|bytes| bytes.len() == KEY) {
             let title = "a WireGuard key has 32 bytes, in base64".into();
             return Err(invalid("public_key", title));
         }
@@ -139,7 +147,11 @@ fn tidy_labels(status: &mut ContainerStatus) {
     }
 }
 
+/// To a length, and without what would do something to the terminal that shows it.
 fn cut(text: &mut String, longest: usize) {
+    if text.contains(char::is_control) {
+        *text = text.replace(char::is_control, "\u{fffd}");
+    }
     if let Some((end, _)) = text.char_indices().nth(longest) {
         text.truncate(end);
     }
@@ -182,7 +194,10 @@ mod tests {
             let said = with(&|r| r.address = address.parse().ok()).unwrap_err();
             assert_eq!(said, format!("address: other hosts cannot reach {address}"));
         }
-        assert!(with(&|r| r.public_key = Some("short".into())).is_err());
+        for key in ["short", &"A".repeat(44), &"=".repeat(44)] {
+            assert!(with(&|r| r.public_key = Some(key.into())).is_err(), "{key}");
+        }
+        assert!(with(&|r| r.instance = "i".repeat(65)).is_err());
         assert_eq!(
             with(&|r| r.public_key = Some(format!("{}=", "A".repeat(43)))),
             Ok(())
@@ -193,6 +208,7 @@ mod tests {
     fn what_users_make_is_cut_and_noted() {
         let mut one = seen("a");
         one.name = "ä".repeat(300);
+        one.status.image = "web\u{1b}[2J\n".into();
         one.status.address = "192.168.1.1".parse().ok();
         one.status.labels = (0..20)
             .map(|n| (format!("k{n:02}"), "v".repeat(4000)))
@@ -200,6 +216,7 @@ mod tests {
         one.status.labels.insert("long".into(), "v".repeat(5000));
         tidy(&mut one, "10.42.0.0/16".parse().ok());
         assert_eq!(one.name.chars().count(), 255);
+        assert_eq!(one.status.image, "web\u{fffd}[2J\u{fffd}");
         assert_eq!((one.status.address, one.status.labels.len()), (None, 8));
         assert_eq!(
             one.status.problems,

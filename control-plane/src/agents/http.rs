@@ -18,6 +18,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 use tokio::sync::mpsc;
 
+use super::check::INSTANCE;
 use super::hub::{Attached, in_use};
 use super::{join as joining, report as reporting};
 use crate::access::Who;
@@ -26,13 +27,12 @@ use crate::http::input::{Body, Query};
 use crate::http::lines::{self, line};
 use crate::http::refuse::Refusal;
 use crate::http::tls::Peer;
+use crate::pki::HostIdentity;
 use crate::server::Server;
 use crate::{events, objects, presence};
 
 /// How often an agent hears that the server lives.
 const ALIVE: Duration = Duration::from_secs(5);
-/// Longest name of an agent's instance.
-const LONGEST: usize = 64;
 /// Frames that wait for a slow connection.
 const WAITING: usize = 64;
 
@@ -121,8 +121,8 @@ pub async fn stream(
     Extension(peer): Extension<Peer>,
     Query(query): Query<StreamQuery>,
 ) -> Result<Response, Refusal> {
-    if query.instance.len() > LONGEST {
-        let title = format!("an instance has at most {LONGEST} characters");
+    if query.instance.len() > INSTANCE {
+        let title = format!("an instance has at most {INSTANCE} characters");
         return Err(Problem::new(Reason::BadRequest, title)
             .at("instance")
             .into());
@@ -141,6 +141,13 @@ pub async fn stream(
         tell_conflict(&server, &project, &host, peer.address.ip()).await;
     }
     let attached = attached?;
+    // It may have been removed while this waited: a session that begins after that would never end.
+    let shown = HostIdentity { host, project };
+    if let Err(problem) = super::host(&server, &shown).await {
+        server.hub.detach(&shown.host, attached.session);
+        return Err(problem.into());
+    }
+    let HostIdentity { host, project } = shown;
     let (sender, receiver) = mpsc::channel::<Bytes>(WAITING);
     let session = Session {
         server,

@@ -8,10 +8,11 @@ use api::Id;
 use api::agent::Frame;
 use api::problem::{Problem, Reason};
 use bytes::Bytes;
-use tokio::sync::{Notify, broadcast, watch};
+use tokio::sync::{Notify, OwnedMutexGuard, broadcast, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::feed::{self, Feed};
+use super::report::LastReport;
 use super::servers::Servers;
 use crate::http::lines::line;
 use crate::mirror::Mirror;
@@ -45,8 +46,8 @@ struct Streams {
     last_session: u64,
     is_cut_off: bool,
     servers: Servers,
-    /// The last report of each host: its agent's instance, and its number.
-    reports: HashMap<Id, (String, u64)>,
+    /// The last report of each host.
+    reports: HashMap<Id, Arc<tokio::sync::Mutex<LastReport>>>,
     /// When it was last said of a host that a second machine uses its identity.
     conflicts: HashMap<Id, Instant>,
 }
@@ -268,18 +269,11 @@ impl Hub {
         tokio::time::timeout(PATIENCE, reached).await.ok();
     }
 
-    /// Whether a report is newer than all that its host's agent has made before.
-    pub fn is_newer(&self, host: &Id, instance: &str, sequence: u64) -> bool {
-        self.with(|streams| {
-            let known = streams.reports.get(host);
-            let is_old = known.is_some_and(|(of, last)| of == instance && *last >= sequence);
-            if is_old && sequence > 0 {
-                return false;
-            }
-            let instance = instance.chars().take(64).collect();
-            streams.reports.insert(host.clone(), (instance, sequence));
-            true
-        })
+    /// Waits until no other report of a host is being taken.
+    pub async fn turn(&self, host: &Id) -> OwnedMutexGuard<LastReport> {
+        let last =
+            self.with(|streams| Arc::clone(streams.reports.entry(host.clone()).or_default()));
+        last.lock_owned().await
     }
 
     /// Returns when sessions have begun or ended since the last call.

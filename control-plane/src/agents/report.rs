@@ -15,6 +15,22 @@ use crate::objects::{self, now};
 use crate::server::Server;
 use crate::store::{Revision, Write};
 
+/// The last report of a host that was taken.
+#[derive(Debug, Default)]
+pub struct LastReport {
+    /// Of its agent.
+    instance: String,
+    /// Its number.
+    sequence: u64,
+}
+
+impl LastReport {
+    /// Whether it or a later one was taken. Reports without a number are always taken.
+    fn has(&self, instance: &str, sequence: u64) -> bool {
+        sequence > 0 && self.instance == instance && self.sequence >= sequence
+    }
+}
+
 /// Takes a report of a host. What it tells is seen by whoever reads at this server afterwards.
 ///
 /// # Errors
@@ -26,7 +42,9 @@ pub async fn take(
     mut report: Report,
 ) -> Result<Revision, Problem> {
     check::report(&report)?;
-    if !server.hub.is_newer(host, &report.instance, report.sequence) {
+    let (instance, sequence) = (report.instance.clone(), report.sequence);
+    let mut last = server.hub.turn(host).await;
+    if last.has(&instance, sequence) {
         // It was overtaken by a later one, which holds what is true.
         return Ok(server.mirror.revision());
     }
@@ -34,6 +52,8 @@ pub async fn take(
     let writes = about_containers(server, project, host, report).await?;
     let done = server.objects.store().write_all(writes).await;
     let written = done.map_err(|error| objects::refusal(&error))?;
+    // Not before: what was not written may come again with its number.
+    *last = LastReport { instance, sequence };
     let revision = written.or(about_itself);
     if let Some(revision) = revision {
         // The next report is compared with this one.

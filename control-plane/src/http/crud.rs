@@ -134,7 +134,7 @@ pub async fn list<K: Rules>(
             last = Some(entry.key.clone());
             let mut object = objects::decode::<K>(entry)?;
             if K::is_visible(&asker.who, &object) && query.takes(&object) {
-                K::show(&mut object, None);
+                K::show(&server.mirror, &mut object, None);
                 items.push(object);
             }
         }
@@ -174,7 +174,7 @@ pub async fn get<K: Rules>(
 ) -> Result<Json<Of<K>>, Refusal> {
     let place = Place::of(&server, &asker, &parameters)?;
     let mut object = place.find::<K>(&server, &asker, Verb::Read)?;
-    K::show(&mut object, None);
+    K::show(&server.mirror, &mut object, None);
     Ok(Json(object))
 }
 
@@ -196,6 +196,11 @@ pub async fn create<K: Rules>(
         status: K::Status::default(),
     };
     let mut beside = K::make(&context(&server, &asker), &id, &mut draft)?;
+    if let Some(project) = &place.project {
+        // It may be removed in this moment.
+        let expected = objects::unchanged::<ProjectKind>(project);
+        beside.transaction.expect.push(expected);
+    }
     let event = event::<K>("create", &asker, &id, &draft.name);
     beside
         .transaction
@@ -206,7 +211,7 @@ pub async fn create<K: Rules>(
         .create::<K>(id, draft, beside.transaction)
         .await?;
     server.mirror.reach(object.meta.revision).await;
-    K::show(&mut object, beside.secret);
+    K::show(&server.mirror, &mut object, beside.secret);
     Ok((StatusCode::CREATED, Json(object)))
 }
 
@@ -225,13 +230,12 @@ pub async fn update<K: Rules>(
     new.meta.labels = edit.labels;
     new.meta.generation += 1;
     new.spec = edit.spec;
-    K::edit(&context(&server, &asker), &old, &new)?;
+    let mut beside = K::edit(&context(&server, &asker), &old, &new)?;
     let event = event::<K>("update", &asker, &old.meta.id, &old.meta.name);
-    let mut beside = crate::store::Transaction::default();
     beside.writes.push(events::write(place.id(), event));
     let mut object = server.objects.update::<K>(new, beside).await?;
     server.mirror.reach(object.meta.revision).await;
-    K::show(&mut object, None);
+    K::show(&server.mirror, &mut object, None);
     Ok(Json(object))
 }
 

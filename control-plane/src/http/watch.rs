@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 use super::lines::{self, line};
 use super::{Asker, crud};
 use crate::access::{self, Who};
+use crate::mirror::Mirror;
 use crate::objects::{self, Of};
 use crate::rules::Rules;
 use crate::server::Server;
@@ -85,7 +86,9 @@ impl Watcher {
                 Ok(Some(Ok(batch))) => batch
                     .changes
                     .iter()
-                    .filter_map(|change| told::<K>(&who, &mut self.known, change))
+                    .filter_map(|change| {
+                        told::<K>(&self.server.mirror, &who, &mut self.known, change)
+                    })
                     .collect(),
             };
             for change in told {
@@ -155,13 +158,18 @@ impl Known {
     }
 }
 
-fn told<K: Rules>(who: &Who, known: &mut Known, change: &store::Change) -> Option<Change<Of<K>>> {
+fn told<K: Rules>(
+    mirror: &Mirror,
+    who: &Who,
+    known: &mut Known,
+    change: &store::Change,
+) -> Option<Change<Of<K>>> {
     let (id, revision) = match change {
         store::Change::Put(entry) => {
             let mut object = objects::decode::<K>(entry).ok()?;
             if K::is_visible(who, &object) {
                 known.shown(&object.meta.id);
-                K::show(&mut object, None);
+                K::show(mirror, &mut object, None);
                 return Some(Change::Put { object });
             }
             (object.meta.id, entry.revision)

@@ -1,5 +1,6 @@
 //! Events are kept for a while, and not without bound.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use crate::store::Write;
 
 /// How long an event is kept.
 const AGE: Duration = Duration::from_secs(30 * 86_400);
-/// How many are kept at most.
+/// How many are kept of each project at most: one that makes many does not wash away what was done in another.
 const COUNT: usize = 20_000;
 /// How often it looks.
 const PERIOD: Duration = Duration::from_secs(60);
@@ -37,16 +38,23 @@ pub async fn run(server: Arc<Server>) {
 
 /// Keys of the events that are too old, or too many: the oldest first.
 fn surplus(mut events: Vec<(Timestamp, String)>, now: Timestamp, count: usize) -> Vec<String> {
-    events.sort();
-    let too_many = events.len().saturating_sub(count);
     let is_old =
         |created: Timestamp| now.duration_since(created).unsigned_abs() > AGE && created < now;
-    events
+    let folder = |key: &str| key.rsplit_once('/').map(|(folder, _)| folder.to_owned());
+    let mut kept: BTreeMap<Option<String>, usize> = BTreeMap::new();
+    // The youngest first.
+    events.sort_by(|one, other| other.cmp(one));
+    let mut surplus: Vec<String> = events
         .into_iter()
-        .enumerate()
-        .filter(|(place, (created, _))| *place < too_many || is_old(*created))
-        .map(|(_, (_, key))| key)
-        .collect()
+        .filter(|(created, key)| {
+            let kept = kept.entry(folder(key)).or_default();
+            *kept += 1;
+            *kept > count || is_old(*created)
+        })
+        .map(|(_, key)| key)
+        .collect();
+    surplus.reverse();
+    surplus
 }
 
 #[cfg(test)]
@@ -64,5 +72,12 @@ mod tests {
         assert_eq!(surplus(events(&[99, 97, 98]), day(100), 2), ["/97"]);
         // A clock that was ahead loses nothing.
         assert_eq!(surplus(events(&[200]), day(100), 2), [""; 0]);
+        // One project's many leave another's few.
+        let keys = ["/p/1", "/q/2", "/p/3", "/p/4"];
+        let of_two = keys
+            .iter()
+            .zip(90..)
+            .map(|(key, n)| (day(n), (*key).to_owned()));
+        assert_eq!(surplus(of_two.collect(), day(100), 2), ["/p/1"]);
     }
 }

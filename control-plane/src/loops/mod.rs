@@ -2,8 +2,10 @@
 //! only wakes it.
 
 mod events;
+mod history;
 mod hosts;
 mod leader;
+mod left;
 mod watched;
 
 use std::sync::Arc;
@@ -17,7 +19,9 @@ pub async fn run(server: Arc<Server>, stop: CancellationToken) {
     let loops = leader::lead(&server, || async {
         tokio::join!(
             hosts::run(Arc::clone(&server)),
-            events::run(Arc::clone(&server))
+            events::run(Arc::clone(&server)),
+            left::run(Arc::clone(&server)),
+            history::run(Arc::clone(&server)),
         );
     });
     stop.run_until_cancelled(loops).await;

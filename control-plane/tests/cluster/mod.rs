@@ -119,12 +119,22 @@ impl Desk {
 
     /// As a new host would: it knows the token only.
     pub async fn join(&self, token: &str, name: &str) -> Result<Member, Error> {
+        let key = rcgen::KeyPair::generate().unwrap();
+        self.join_with(&key, token, name).await
+    }
+
+    /// The same with a key that is there already: again, when the answer was lost.
+    pub async fn join_with(
+        &self,
+        key: &rcgen::KeyPair,
+        token: &str,
+        name: &str,
+    ) -> Result<Member, Error> {
         let parsed: JoinToken = token.parse().unwrap();
         let stranger = Client::new(&self.url, Trust::Hash(parsed.ca), Identity::None).unwrap();
-        let key = rcgen::KeyPair::generate().unwrap();
         let csr = rcgen::CertificateParams::new(vec![])
             .unwrap()
-            .serialize_request(&key)
+            .serialize_request(key)
             .unwrap();
         let request = JoinRequest {
             token: token.to_owned(),

@@ -77,7 +77,7 @@ impl Default for NetworkSpec {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct NetworkStatus {
-    /// Blocks that hosts have.
+    /// Blocks that hosts have, when it is asked for.
     pub blocks_used: u32,
     /// Blocks that it has.
     pub blocks: u32,

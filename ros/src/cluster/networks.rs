@@ -1,7 +1,6 @@
 //! `ros networks`: the network between the hosts of the project.
 
 use api::Network;
-use api::host::HostKind;
 use api::network::{Encapsulation, NetworkKind};
 use clap::{Args, Subcommand, ValueEnum};
 use ipnet::Ipv4Net;
@@ -105,18 +104,15 @@ pub async fn run(args: NetworksArgs) -> Outcome {
     match args.command.unwrap_or(NetworksCommand::List) {
         NetworksCommand::List => {
             let networks = remote.all::<NetworkKind>().await?;
-            let used = blocks_used(&remote).await?;
-            shown.print(&networks, || rows(&networks, used))
+            shown.print(&networks, || rows(&networks))
         }
         NetworksCommand::Show { network } => {
             let network = remote.get::<NetworkKind>(&network.name).await?;
-            let used = blocks_used(&remote).await?;
-            shown.print(&network, || rows(std::slice::from_ref(&network), used))
+            shown.print(&network, || rows(std::slice::from_ref(&network)))
         }
         NetworksCommand::Set(changes) => {
             let network = set(&remote, &changes).await?;
-            let used = blocks_used(&remote).await?;
-            shown.print(&network, || rows(std::slice::from_ref(&network), used))
+            shown.print(&network, || rows(std::slice::from_ref(&network)))
         }
     }
 }
@@ -160,25 +156,20 @@ pub fn name_of(way: Encapsulation) -> &'static str {
     }
 }
 
-/// Hosts that have a block. A project has one network.
-async fn blocks_used(remote: &Remote) -> Result<usize> {
-    let hosts = remote.all::<HostKind>().await?;
-    let with_block = hosts.iter().filter(|host| host.status.block.is_some());
-    Ok(with_block.count())
-}
-
-fn rows(networks: &[Network], used: usize) -> String {
+fn rows(networks: &[Network]) -> String {
     let rows: Vec<[String; 7]> = networks
         .iter()
         .map(|network| {
             let spec = &network.spec;
-            let bits = spec.block_prefix.saturating_sub(spec.subnet.prefix_len());
             let port = spec.port.or_else(|| spec.encapsulation.usual_port());
             [
                 network.meta.name.clone(),
                 spec.subnet.to_string(),
                 format!("/{}", spec.block_prefix),
-                format!("{used} of {}", 1_u64 << bits.min(32)),
+                format!(
+                    "{} of {}",
+                    network.status.blocks_used, network.status.blocks
+                ),
                 name_of(spec.encapsulation).to_owned(),
                 or_dash(port),
                 spec.mtu

@@ -121,7 +121,7 @@ fn an_agent_that_runs_is_connected() {
     let used = person.bad(&join);
     assert_eq!(
         used,
-        "token: the join token was for 1 hosts, which have joined; make a new one: `ros tokens create`"
+        "token: the join token was for 1 host, which has joined; make a new one: `ros tokens create`"
     );
     assert!(!other.exists());
 }
