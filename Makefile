@@ -85,7 +85,9 @@ bench: image ## Measure boot time, memory and sizes beside a Debian with systemd
 	$(CARGO) run --quiet --release --package qemu-tests --bin bench
 
 .PHONY: bench-cluster
-bench-cluster: setup-tests ## Measure a server with a thousand simulated hosts, and a host's names beside dnsmasq and aardvark-dns
+bench-cluster: setup-tests image ## Measure clusters: beside Docker Swarm, in virtual machines, with a thousand hosts, and names beside dnsmasq
+	$(CARGO) run --quiet --release --package cluster-tests --bin bench
+	$(CARGO) run --quiet --release --package cluster-tests --bin bench-vms
 	$(CARGO) bench --quiet --package control-plane --bench agents
 	$(CARGO) bench --quiet --package agent --bench dns
 

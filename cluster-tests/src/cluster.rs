@@ -138,7 +138,7 @@ impl Cluster {
     ///
     /// # Errors
     /// When a host does not follow in time.
-    pub fn change_encapsulation(&mut self, how: Encapsulation) -> Result<()> {
+    pub fn change_encapsulation(&self, how: Encapsulation) -> Result<()> {
         self.set_encapsulation(how)?;
         for node in &self.hosts {
             until(&format!("{} to use {how:?}", node.name), SOON, || {
@@ -162,6 +162,22 @@ impl Cluster {
         let Lines { server, token, .. } = &self.lines;
         node.run(&["ros", "agent", "join", "--no-start", server, token])?;
         start_agent(node)
+    }
+
+    /// Lets the server's machine work with the cluster, as its administrator.
+    ///
+    /// # Errors
+    /// When the lines that the server has printed do not work.
+    pub fn add_context(&self) -> Result<()> {
+        let Lines {
+            server,
+            key,
+            ca_hash,
+            ..
+        } = &self.lines;
+        let context = ["ros", "context", "add", "home", server];
+        let trust = ["--key", key, "--ca-hash", ca_hash];
+        self.server.run(&[&context[..], &trust].concat()).map(drop)
     }
 
     /// Starts the server, which has ended.

@@ -12,10 +12,10 @@ use crate::root::Root;
 pub const NAME: &str = "box:1";
 /// Whose busybox: that of Debian 12 crashes where it resolves names, because it is linked statically and finds no library for that.
 const BUSYBOX: Root = Root::Docker26;
-const APPLETS: [&str; 25] = [
+const APPLETS: [&str; 26] = [
     "arp", "cat", "date", "echo", "env", "grep", "head", "hostname", "httpd", "ifconfig", "ip",
     "ls", "nc", "nslookup", "touch", "ping", "ps", "sh", "sleep", "tail", "test", "time", "top",
-    "true", "wget",
+    "true", "wc", "wget",
 ];
 
 /// Says who asks: `http://…/cgi-bin/who`.

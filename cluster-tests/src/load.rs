@@ -32,7 +32,7 @@ impl<'a> Load<'a> {
         });
         let file = format!("/tmp/load-{number}");
         let script = format!(
-            "while [ ! -e {file}.end ]; do if wget -q -T 2 -O /dev/null {url} 2>>{file}.why; then echo good; else echo bad; date; fi >> {file}; sleep 0.05; done"
+            "rm -f {file} {file}.end; while [ ! -e {file}.end ]; do if wget -q -T 2 -O /dev/null {url} 2>>{file}.why; then echo good; else echo bad; date; fi >> {file}; sleep 0.05; done"
         );
         node.docker(&["exec", "-d", from, "sh", "-c", &script])?;
         Ok(Self {

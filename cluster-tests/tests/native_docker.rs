@@ -219,19 +219,8 @@ fn judge_outside(judge: &mut Judge, cluster: &Cluster) {
         );
     }
     judge.check("`ros hosts` shows them", || {
-        let lines = &cluster.lines;
+        cluster.add_context()?;
         let server = &cluster.server;
-        server.run(&[
-            "ros",
-            "context",
-            "add",
-            "home",
-            &lines.server,
-            "--key",
-            &lines.key,
-            "--ca-hash",
-            &lines.ca_hash,
-        ])?;
         let table = server.run(&["ros", "hosts"])?;
         HOSTS
             .iter()

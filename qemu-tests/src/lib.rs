@@ -3,6 +3,7 @@
 
 pub mod artefacts;
 pub mod bench;
+pub mod cluster;
 pub mod config_drive;
 pub mod console;
 pub mod debian;
@@ -12,6 +13,7 @@ pub mod docker_archive;
 pub mod error;
 pub mod guest;
 pub mod http;
+pub mod iperf;
 pub mod judge;
 pub mod machine;
 pub mod monitor;

@@ -1,43 +1,42 @@
-//! A cluster over WireGuard: two machines of the image, joined by three lines of cloud-config, and a Debian that has Docker and one
-//! program of ours, which is also the server.
+//! A cluster over WireGuard: two machines of the image, joined by three lines of cloud-config, one of them behind NAT, and a Debian that has
+//! Docker and one program of ours, which is also the server.
 
 use std::path::Path;
 
-use qemu_tests::config_drive::Form;
-use qemu_tests::debian_vm::{Content, Debian};
-use qemu_tests::disk::{FileSystem, STATE_LABEL};
-use qemu_tests::guest::{Guest, free_port, user_nic};
+use qemu_tests::cluster::{Foreign, Place, SOON, ours};
+use qemu_tests::guest::Guest;
 use qemu_tests::judge::{Judge, contains, ensure, equal};
-use qemu_tests::machine::{Boot, Machine, Net, Nic};
-use qemu_tests::ssh::Ssh;
-use qemu_tests::stage::{Stage, load_image, on_stage};
+use qemu_tests::stage::{load_image, on_stage};
 use qemu_tests::wait::Patience;
-use qemu_tests::{HarnessError, Result, program};
+use qemu_tests::{HarnessError, Result};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_guest");
-/// The Debian in the network that all share.
-const SERVER: &str = "192.168.99.1";
 /// In each answer of a container: must not be seen on the wire.
 const SECRET: &str = "a-word-that-nobody-else-says";
-/// For what is to happen at once, by machines that are emulated.
-const SOON: Patience = Patience::seconds(60);
 
 #[test]
 fn two_rancheros_and_a_debian_are_one_cluster() -> Result<()> {
     on_stage("cluster", &["mmdebstrap"], |stage| {
         let wire = stage.scratch().join("wire.pcap");
-        let debian = Foreign::boot(stage, &wire)?;
+        let debian = Foreign::boot(stage, Some(&wire))?;
         let mut judge = Judge::of(&stage.name);
-        let Some(join) = debian.found_cluster(&mut judge) else {
+        let mut join = None;
+        judge.check("a server from nothing to its first host", || {
+            join = Some(debian.found_cluster()?);
+            Ok(())
+        });
+        let Some(join) = join else {
             return judge.verdict(&debian.guest.vm.console.tail(40));
         };
-        let one = ours(stage, "one", &join)?;
-        let mut two = ours(stage, "two", &join)?;
+        let one = ours(stage, "one", Place::Shared(11), &join)?;
+        let mut two = ours(stage, "two", Place::Behind(12), &join)?;
         judge_joined(&mut judge, &debian);
         judge_names(&mut judge, &debian, [&one, &two])?;
         judge_wire(&mut judge, &wire, &one);
         judge_loss(&mut judge, &debian);
         judge_check(&mut judge, &debian);
+        judge_keys(&mut judge, &debian, [&one, &two]);
+        judge_clock(&mut judge, &debian, &one);
         judge_without_server(&mut judge, &debian, (&one, &mut two));
         judge_leaving(&mut judge, &debian);
         judge.verdict(&format!(
@@ -48,126 +47,9 @@ fn two_rancheros_and_a_debian_are_one_cluster() -> Result<()> {
     })
 }
 
-/// A Debian with Docker and `ros`.
-struct Foreign {
-    guest: Guest,
-    root: Ssh,
-}
-
-const NETWORK: &str = "[Match]\nMACAddress=52:54:00:99:00:01\n[Network]\nAddress=192.168.99.1/24\n";
-
-impl Foreign {
-    fn boot(stage: &Stage, wire: &Path) -> Result<Self> {
-        let ros = program::ros()?;
-        let bytes = std::fs::read(&ros).map_err(HarnessError::file("read", &ros))?;
-        let debian = Debian::prepare()?;
-        let key = stage.key()?;
-        let content = Content {
-            hostname: "foreign",
-            files: &[
-                (
-                    "etc/systemd/network/10-shared.network",
-                    NETWORK.as_bytes(),
-                    0o644,
-                ),
-                ("usr/local/bin/ros", &bytes, 0o755),
-            ],
-            units: &[],
-            key: key.public(),
-        };
-        let disk = debian.disk(&stage.scratch().join("foreign.img"), &content)?;
-        let port = free_port()?;
-        let boot = Boot::Direct {
-            kernel: debian.kernel(),
-            initrd: debian.initrd(),
-        };
-        let machine = Machine::new("cluster-foreign", boot)
-            .with_disk(&disk)
-            .with_nic(user_nic(port, &[]))
-            .with_nic(shared("52:54:00:99:00:01"))
-            .with_capture(wire)
-            .with_word("root=/dev/vda")
-            .with_word("rw");
-        let guest = Guest::boot(&machine, key, port, &stage.logs())?;
-        let root = Ssh::new(key, "root", port, guest.vm.scratch());
-        Ok(Self { guest, root })
-    }
-
-    /// As the README says it; gives address and token for the other hosts.
-    fn found_cluster(&self, judge: &mut Judge) -> Option<(String, String)> {
-        let mut join = None;
-        judge.check("a server from nothing to its first host", || {
-            self.root
-                .wait_for("ip addr show | grep -F 192.168.99.1/24", SOON)?;
-            let said = self
-                .root
-                .ok(&format!("ros server install --name {SERVER}"))?;
-            let words: Vec<&str> = said.split_whitespace().collect();
-            let after = |word: &str| {
-                let place = words.iter().position(|one| *one == word)?;
-                Some((
-                    words.get(place + 1)?.to_string(),
-                    words.get(place + 2)?.to_string(),
-                ))
-            };
-            let context = said
-                .lines()
-                .find(|line| line.trim().starts_with("ros context add"));
-            self.root.ok(context.unwrap_or("false"))?;
-            let (url, token) = after("join").ok_or_else(|| HarnessError::Form {
-                what: "the server's first words",
-                detail: "no `ros agent join URL TOKEN` in them".into(),
-            })?;
-            self.root.wait_for("docker version", SOON)?;
-            self.root.ok(&format!("ros agent join {url} {token}"))?;
-            join = Some((url, token));
-            Ok(())
-        });
-        join
-    }
-}
-
-fn shared(mac: &str) -> Nic {
-    Nic {
-        net: Net::Shared {
-            group: "230.0.0.1:12399".into(),
-        },
-        mac: Some(mac.into()),
-    }
-}
-
-/// A machine of the image, in the cluster by its cloud-config.
-fn ours(stage: &Stage, name: &str, (url, token): &(String, String)) -> Result<Guest> {
-    let number = if name == "one" { 11 } else { 12 };
-    let config = format!(
-        "hostname: {name}\nrancher:\n  cluster:\n    join: {url}\n    token: {token}\n    labels: {{zone: {name}}}\n  \
-         network:\n    interfaces:\n      eth0: {{dhcp: true}}\n      eth1: {{address: 192.168.99.{number}/24}}\n"
-    );
-    let folder = stage.scratch().join(name);
-    std::fs::create_dir_all(&folder).map_err(HarnessError::file("make folder", &folder))?;
-    let content = qemu_tests::config_drive::Content {
-        user_data: stage.cloud_config(&config)?,
-        ..Default::default()
-    };
-    let drive = qemu_tests::config_drive::ConfigDrive::create(&folder, Form::Iso, &content)?;
-    let disk = stage.disk(&format!("{name}.img"), 4096, FileSystem::Ext4, STATE_LABEL)?;
-    let port = free_port()?;
-    let machine = Machine::new(
-        &format!("cluster-{name}"),
-        qemu_tests::artefacts::direct_boot()?,
-    )
-    .with_nic(user_nic(port, &[]))
-    .with_nic(shared(&format!("52:54:00:99:00:{number}")))
-    .with_disk(&disk)
-    .with_config_drive(&drive)
-    .with_word(format!("rancher.state.dev=LABEL={STATE_LABEL}"));
-    Guest::boot(&machine, stage.key()?, port, &stage.logs())
-}
-
 fn judge_joined(judge: &mut Judge, debian: &Foreign) {
     judge.check("all three are connected, over WireGuard", || {
-        let three = "test $(ros hosts --format json | grep -c '\"state\": *\"connected\"') = 3";
-        debian.root.wait_for(three, Patience::seconds(120))?;
+        debian.wait_for_hosts(3)?;
         let table = debian.root.ok("ros hosts")?;
         ["foreign", "one", "two", "10.42."]
             .iter()
@@ -264,6 +146,61 @@ fn judge_check(judge: &mut Judge, debian: &Foreign) {
             .root
             .wait_for("ros cluster check", Patience::seconds(120))
             .map(drop)
+    });
+}
+
+fn judge_keys(judge: &mut Judge, debian: &Foreign, [one, two]: [&Guest; 2]) {
+    judge.check("keys are turned, and nobody is lost by it", || {
+        for (name, guest) in [("one", one), ("two", two)] {
+            let key = format!("ros inspect host {name} --format json | grep public_key");
+            let old = debian.root.ok(&key)?;
+            // As after a month.
+            guest.ssh.ok("sudo sed -i -E 's/\"made\": ?[0-9]+/\"made\":1/' /var/lib/rancher/agent/wireguard.key && sudo ros service restart agent")?;
+            let new = format!("{key} | grep -v -F '{}'", old.trim());
+            debian.root.wait_for(&new, SOON)?;
+            for (from, to, port) in [(one, "db", 5432), (two, "web", 80), (&debian.guest, "db", 5432)] {
+                contains(&from.ssh.wait_for(&fetch(to, port), SOON)?, SECRET)?;
+            }
+        }
+        Ok(())
+    });
+}
+
+fn judge_clock(judge: &mut Judge, debian: &Foreign, one: &Guest) {
+    let is_told = |command: &str, expected: &str| {
+        debian
+            .root
+            .wait_for(
+                &format!("{command} 2>&1 | grep -F '{expected}'"),
+                Patience::seconds(120),
+            )
+            .map(drop)
+    };
+    judge.check(
+        "a clock that is hours ahead is found, and stops nothing",
+        || {
+            one.ssh.ok("sudo date -s '+5 hours'")?;
+            is_told("ros cluster check", "the clock of one")?;
+            contains(&debian.root.ok(&fetch("web", 80))?, SECRET)
+        },
+    );
+    judge.check(
+        "a clock that is hours behind: the host says so, and its network goes on",
+        || {
+            // Before the server's certificate was made.
+            one.ssh
+                .ok("sudo date -s '-10 hours' && sudo ros service restart agent")?;
+            one.ssh.wait_for(
+                "sudo ros agent status 2>&1 | grep -i 'the clock of this machine'",
+                SOON,
+            )?;
+            contains(&debian.root.ok(&fetch("web", 80))?, SECRET)?;
+            one.ssh.wait_for(&fetch("cache", 6379), SOON).map(drop)
+        },
+    );
+    judge.check("the clock is right again, and so is everything", || {
+        one.ssh.ok("sudo date -s '+5 hours'")?;
+        debian.wait_for_hosts(3)
     });
 }
 

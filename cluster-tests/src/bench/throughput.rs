@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use qemu_tests::wait::{Look, Patience, until};
-use qemu_tests::{HarnessError, Result};
+use qemu_tests::{HarnessError, Result, iperf};
 
 use super::Report;
 use crate::container::address_in;
@@ -44,9 +44,7 @@ impl Way<'_> {
                 Err(error) => Look::NotYet(error.chain()),
             })
         })?;
-        let parsed: serde_json::Value = serde_json::from_str(&answer).unwrap_or_default();
-        let bits = parsed["end"]["sum_received"]["bits_per_second"].as_f64();
-        let bits = bits.ok_or_else(|| form("iperf3's answer", &answer))?;
+        let bits = iperf::received(&answer)?;
         report.add(&format!("throughput {}", self.name), "Gbit/s", bits / 1e9);
         let ping = ["ping", "-q", "-i", "0.002", "-c", "1000", &target];
         let said = inside(self.from, &ping)?;
