@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use api::agent::LeaveRequest;
 use bollard::Docker;
 
 use crate::catalog::Catalog;
@@ -26,16 +27,17 @@ pub async fn take_down(folder: &Path, docker: Option<&Docker>) -> Vec<String> {
     problems
 }
 
-/// Tells the cluster that this host leaves it.
+/// Tells the cluster that this host leaves it. `instance` is the agent that runs here; empty when none does.
 ///
 /// # Errors
 /// When no server has taken it: the host stays in the cluster's list.
-pub async fn say(folder: &Path) -> Result<(), Error> {
+pub async fn say(folder: &Path, instance: String) -> Result<(), Error> {
     let identity = Identity::load(folder)?.ok_or(Error::NotJoined)?;
+    let request = LeaveRequest { instance };
     let mut last = None;
     for server in &identity.servers {
         let left: Result<serde::de::IgnoredAny, _> = match identity.client(server) {
-            Ok(client) => client.post("/v1/agent/leave", &()).await,
+            Ok(client) => client.post("/v1/agent/leave", &request).await,
             Err(error) => Err(error),
         };
         match left {

@@ -145,6 +145,7 @@ fn start(
     tasks.spawn(services.run());
     let sources = status::Sources {
         own: own.clone(),
+        instance: session.instance().to_owned(),
         link: session.link(),
         view: parts.view.subscribe(),
         local: parts.local.subscribe(),

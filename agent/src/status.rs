@@ -25,6 +25,8 @@ pub struct Status {
     pub host: Option<Id>,
     /// Its name.
     pub name: String,
+    /// The running agent: another one at each start.
+    pub instance: String,
     /// Name of its project.
     pub project: String,
     /// The server that is followed.
@@ -58,6 +60,8 @@ pub fn read(path: &Path) -> io::Result<Status> {
 pub struct Sources {
     /// This host.
     pub own: Own,
+    /// The running agent.
+    pub instance: String,
     /// The servers.
     pub link: watch::Receiver<Link>,
     /// What is known.
@@ -102,6 +106,7 @@ impl Sources {
         let mut status = Status {
             host: Some(self.own.host.clone()),
             name: self.own.name.clone(),
+            instance: self.instance.clone(),
             project: self.own.project_name.clone(),
             revision: view.revision,
             known: (view.hosts.len(), view.containers.len()),

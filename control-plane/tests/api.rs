@@ -196,6 +196,13 @@ async fn the_same_identity_twice_is_noticed() {
         .filter(|event| event.spec.what == "host.identity-conflict");
     let told: Vec<&str> = told.map(|event| event.spec.object_name.as_str()).collect();
     assert_eq!(told, ["a"]);
+    // Nor may the copy take the host out of the cluster.
+    let path = "/v1/agent/leave";
+    for body in [json!({}), json!({"instance": "two"})] {
+        let problem = refused(host.client.post::<Value>(path, &body).await);
+        assert_eq!(problem.reason, Reason::Exists);
+    }
+    cluster.until("a", HostState::Connected).await;
     // The first goes on, also on a new connection of its own.
     next(&mut first).await;
     let mut again = host.stream("one", None).await.unwrap();
@@ -203,7 +210,10 @@ async fn the_same_identity_twice_is_noticed() {
     // A restart of the agent: its connection has ended.
     drop((first, again));
     for _ in 0..50 {
-        if host.stream("two", None).await.is_ok() {
+        if let Ok(mut second) = host.stream("two", None).await {
+            next(&mut second).await;
+            let own = json!({"instance": "two"});
+            let _: Value = host.client.post(path, &own).await.unwrap();
             return;
         }
         tokio::time::sleep(Duration::from_millis(100)).await;

@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 
 use api::access::{ApiKeyKind, CaAnswer, Pong, TokenKind, UserKind, Whoami};
-use api::agent::{Frame, JoinAnswer, JoinRequest, RenewAnswer, RenewRequest, Report, Reported};
+use api::agent::{
+    Frame, JoinAnswer, JoinRequest, LeaveRequest, RenewAnswer, RenewRequest, Report, Reported,
+};
 use api::container::ContainerKind;
 use api::event::EventKind;
 use api::host::HostKind;
@@ -182,7 +184,9 @@ impl Document {
         answer(&mut report, "200", "It is kept.", &answered);
         self.of_host("/v1/agent/report", "post", report);
 
+        let asked = self.simple::<LeaveRequest>();
         let mut leave = operation("leave", "agents", "The host leaves the cluster.");
+        body(&mut leave, &asked);
         answer(&mut leave, "200", "It is out.", &json!({"type": "object"}));
         self.of_host("/v1/agent/leave", "post", leave);
 

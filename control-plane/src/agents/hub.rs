@@ -227,6 +227,15 @@ impl Hub {
         })
     }
 
+    /// The instance of the host's agent that is connected here.
+    #[must_use]
+    pub fn heard_as(&self, host: &Id) -> Option<String> {
+        self.with(|streams| {
+            let session = streams.sessions.get(host)?;
+            session.is_open.then(|| session.instance.clone())
+        })
+    }
+
     /// Whether it is time to tell people that a second machine uses the identity of a host.
     #[must_use]
     pub fn is_to_be_told(&self, host: &Id) -> bool {
@@ -396,7 +405,7 @@ pub fn in_use() -> Problem {
         Reason::Exists,
         "another machine is connected with the identity of this host",
     )
-    .advise("was its disk cloned? On the copy: `ros agent leave --force`, then join it with a token; after a sudden restart of the host it is let in within seconds")
+    .advise("was its disk cloned? On the copy: `ros agent leave --local`, then join it with a token; after a sudden restart of the host it is let in within seconds")
 }
 
 impl ProjectStreams {

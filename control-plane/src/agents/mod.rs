@@ -8,15 +8,29 @@ mod join;
 mod report;
 mod servers;
 
+use api::Id;
 use api::host::HostKind;
 use api::problem::{Problem, Reason};
 
 use crate::access::Who;
-use crate::objects;
 use crate::pki::HostIdentity;
 use crate::server::Server;
+use crate::{objects, presence};
 
 pub use hub::Hub;
+
+/// Passes when no other agent than `instance` is connected with the host's identity, here or at another server.
+///
+/// # Errors
+/// When another one is.
+pub fn only(server: &Server, project: &Id, host: &Id, instance: &str) -> Result<(), Problem> {
+    let here = server.hub.heard_as(host);
+    let connected = here.or_else(|| presence::elsewhere(server, project, host));
+    match connected {
+        Some(other) if other != instance => Err(hub::in_use()),
+        _ => Ok(()),
+    }
+}
 
 /// The host that shows a certificate. One that was removed is refused although its certificate is still good.
 ///

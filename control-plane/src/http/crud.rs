@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use api::agent::LeaveRequest;
 use api::event::EventSpec;
 use api::host::HostKind;
 use api::list::List;
@@ -255,8 +256,10 @@ pub async fn delete<K: Rules>(
 pub async fn leave(
     State(server): State<Arc<Server>>,
     asker: Asker,
+    Body(request): Body<LeaveRequest>,
 ) -> Result<Json<serde_json::Value>, Refusal> {
     let (project, id) = crate::agents::http::itself(&asker.who)?;
+    crate::agents::only(&server, project, id, &request.instance)?;
     let host = objects::find::<HostKind>(&server.mirror, Some(project), id)
         .ok_or_else(|| objects::missing::<HostKind>(id.as_str()))?;
     remove::<HostKind>(&server, &asker, &host, "leave").await?;

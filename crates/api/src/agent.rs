@@ -61,6 +61,15 @@ pub struct RenewRequest {
     pub csr: String,
 }
 
+/// A host takes itself out of the cluster.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct LeaveRequest {
+    /// The instance of the agent that runs on the machine that asks; empty: none runs there. While another one is connected with the
+    /// host's identity, the request comes from a copy of the host and is refused.
+    pub instance: String,
+}
+
 /// The answer to [`RenewRequest`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RenewAnswer {

@@ -18,6 +18,9 @@ pub struct LeaveArgs {
     /// Leave also when no server answers; `ros hosts remove` takes the host out of the cluster's list then
     #[arg(long)]
     force: bool,
+    /// Do not tell the cluster: on a copy of a host's disk, which is to be a host of its own
+    #[arg(long, conflicts_with = "force")]
+    local: bool,
     #[command(flatten)]
     place: Place,
     /// Docker's socket
@@ -27,7 +30,13 @@ pub struct LeaveArgs {
 
 /// Runs `ros agent leave`.
 pub async fn run(args: LeaveArgs) -> Outcome {
-    match leave::say(&args.place.data).await {
+    let running = agent::status::read(&args.place.status);
+    let instance = running.map(|status| status.instance).unwrap_or_default();
+    let said = match args.local {
+        true => Ok(()),
+        false => leave::say(&args.place.data, instance).await,
+    };
+    match said {
         Ok(()) => {}
         Err(error @ leave::Error::NotJoined) if !args.force => return Err(error.into()),
         Err(error) if args.force => eprintln!("The cluster does not know: {}", chain(&error)),
