@@ -192,8 +192,10 @@ fn judge_clock(judge: &mut Judge, debian: &Foreign, one: &Guest) {
         "a clock that is days behind: the host says so, and its network goes on",
         || {
             // Before the server's certificate begins, which is a day before it was made.
-            one.ssh
-                .ok("sudo date -s '-10 hours' && sudo ros service restart agent")?;
+            one.ssh.ok(&format!(
+                "{} && sudo ros service restart agent",
+                shift_clock(-65)
+            ))?;
             one.ssh.wait_for(
                 "sudo ros agent status 2>&1 | grep -i 'the clock of this machine'",
                 SOON,
