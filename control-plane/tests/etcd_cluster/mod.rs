@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 /// Members that end with it.
 pub struct Cluster {
     members: Vec<Child>,
+    /// What starts each, again and again.
+    arguments: Vec<Vec<String>>,
     clients: Vec<u16>,
     _folder: tempfile::TempDir,
 }
@@ -40,26 +42,24 @@ impl Cluster {
             .enumerate()
             .map(|(n, port)| format!("m{n}=http://127.0.0.1:{port}"))
             .collect();
-        let members = (0..count).map(|n| {
-            let (client, peer) = (clients[n], peers[n]);
-            Command::new("etcd")
-                .args(["--name", &format!("m{n}")])
-                .arg("--data-dir")
-                .arg(folder.path().join(format!("m{n}")))
-                .arg(format!("--listen-client-urls=http://127.0.0.1:{client}"))
-                .arg(format!("--advertise-client-urls=http://127.0.0.1:{client}"))
-                .arg(format!("--listen-peer-urls=http://127.0.0.1:{peer}"))
-                .arg(format!(
-                    "--initial-advertise-peer-urls=http://127.0.0.1:{peer}"
-                ))
-                .args(["--initial-cluster", &all.join(",")])
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .spawn()
-                .unwrap()
-        });
+        let arguments: Vec<Vec<String>> = (0..count)
+            .map(|n| {
+                let (client, peer) = (clients[n], peers[n]);
+                let data = folder.path().join(format!("m{n}"));
+                vec![
+                    format!("--name=m{n}"),
+                    format!("--data-dir={}", data.display()),
+                    format!("--listen-client-urls=http://127.0.0.1:{client}"),
+                    format!("--advertise-client-urls=http://127.0.0.1:{client}"),
+                    format!("--listen-peer-urls=http://127.0.0.1:{peer}"),
+                    format!("--initial-advertise-peer-urls=http://127.0.0.1:{peer}"),
+                    format!("--initial-cluster={}", all.join(",")),
+                ]
+            })
+            .collect();
         let cluster = Self {
-            members: members.collect(),
+            members: arguments.iter().map(|one| member(one)).collect(),
+            arguments,
             clients: clients.to_vec(),
             _folder: folder,
         };
@@ -67,7 +67,8 @@ impl Cluster {
         Some(cluster)
     }
 
-    fn wait(&self) {
+    /// Until all answer.
+    pub fn wait(&self) {
         let begun = Instant::now();
         let health = |port: &u16| {
             let url = format!("127.0.0.1:{port}");
@@ -94,11 +95,25 @@ impl Cluster {
         self.clients.iter().map(url).collect()
     }
 
+    /// Starts a member again that was killed, with what is on its disk.
+    pub fn restart(&mut self, member: usize) {
+        self.members[member] = self::member(&self.arguments[member]);
+    }
+
     /// Kills a member with SIGKILL.
     pub fn kill(&mut self, member: usize) {
         self.members[member].kill().unwrap();
         self.members[member].wait().unwrap();
     }
+}
+
+fn member(arguments: &[String]) -> Child {
+    Command::new("etcd")
+        .args(arguments)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
 }
 
 impl Drop for Cluster {
