@@ -15,3 +15,9 @@ pub mod rules;
 pub mod secret;
 pub mod server;
 pub mod store;
+
+// The suite of the store's promises is shared with `tests/`.
+#[cfg(test)]
+extern crate self as control_plane;
+#[cfg(test)]
+mod timing;

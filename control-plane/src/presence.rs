@@ -3,9 +3,10 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use api::Id;
+use tokio::time::Instant;
 
 use crate::server::Server;
 use crate::store::{Error, LeaseId, Write};

@@ -116,6 +116,31 @@ impl Server {
     }
 }
 
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+impl Server {
+    /// One that does not listen: its parts, as `start` puts them together.
+    pub async fn bare(store: Arc<dyn Store>, name: &str) -> Arc<Self> {
+        let authority = Arc::new(authority(&*store).await.unwrap());
+        let objects = Objects::new(Arc::clone(&store));
+        first_objects(&objects, authority.hash()).await.unwrap();
+        let stop = CancellationToken::new();
+        let mirror = Mirror::start(Arc::clone(&store), stop.clone())
+            .await
+            .unwrap();
+        let hub = Hub::start(&store.id().await.unwrap(), &mirror, stop);
+        Arc::new(Self {
+            name: name.to_owned(),
+            objects,
+            mirror,
+            authority,
+            hub,
+            door: Semaphore::new(1),
+            lease: AtomicI64::new(0),
+        })
+    }
+}
+
 /// A server that listens.
 pub struct Started {
     /// Where.

@@ -374,16 +374,26 @@ async fn lists_updates_and_watches() {
     let stale = refused(admin.put::<User>("/v1/users/u0", &edit).await);
     assert_eq!(stale.reason, Reason::Changed);
     admin.delete("/v1/users/u0").await.unwrap();
-    let line: Value = watch.next().await.unwrap().unwrap();
+    let line = changed_line(&mut watch).await;
     assert_eq!(
         (&line["type"], &line["object"]["spec"]["disabled"]),
         (&json!("put"), &json!(true))
     );
-    let line: Value = watch.next().await.unwrap().unwrap();
+    let line = changed_line(&mut watch).await;
     assert_eq!(
         (&line["type"], &line["id"]),
         (&json!("delete"), &json!(user.meta.id))
     );
+}
+
+/// The next line of a watch that tells of a change.
+async fn changed_line(watch: &mut client::Lines) -> Value {
+    loop {
+        let line: Value = watch.next().await.unwrap().unwrap();
+        if line["type"] != "alive" {
+            return line;
+        }
+    }
 }
 
 #[tokio::test]

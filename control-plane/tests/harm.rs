@@ -218,27 +218,29 @@ impl Field {
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             };
-            let mut last = at;
+            // All changes of a revision are there when it is said so.
+            let mut waiting = Vec::new();
             while let Ok(Ok(Some(change))) =
                 tokio::time::timeout(Duration::from_secs(12), lines.next::<Change<Container>>())
                     .await
             {
                 match change {
                     Change::Put { object } => {
-                        last = object.meta.revision;
-                        assert!(last > at, "told {last} again after {at}");
-                        known.insert(object.meta.id);
+                        let revision = object.meta.revision;
+                        waiting.push((revision, object.meta.id, true));
                     }
-                    Change::Delete { id, revision } => {
-                        last = revision;
-                        assert!(last > at, "told {last} again after {at}");
-                        assert!(
-                            known.remove(&id),
-                            "gone twice, or its coming was missed: {id}"
-                        );
+                    Change::Delete { id, revision } => waiting.push((revision, id, false)),
+                    Change::Alive { revision } => {
+                        for (of, id, is_there) in waiting.drain(..) {
+                            assert!(of > at && of <= revision, "{of} after {at}");
+                            if is_there {
+                                known.insert(id);
+                            } else {
+                                assert!(known.remove(&id), "gone twice, or its coming was missed");
+                            }
+                        }
+                        at = revision;
                     }
-                    // All changes of a revision have come when a later one does, or when nothing does.
-                    Change::Alive { revision } => at = at.max(revision),
                 }
                 let since = *calm_since.get_or_insert_with(Instant::now);
                 if !self.is_calm() {
@@ -247,7 +249,6 @@ impl Field {
                     return known;
                 }
             }
-            at = at.max(last);
         }
     }
 }
@@ -343,7 +344,7 @@ async fn harmed(field: Field, harm: impl AsyncFnOnce() -> u32) -> u32 {
     };
     let (known, watched) = tokio::time::timeout(REST, ended)
         .await
-        .expect("it does not become calm");
+        .unwrap_or_else(|_| panic!("it does not become calm"));
     all_is_well(&field, known, watched).await;
     done
 }

@@ -515,6 +515,8 @@ async fn a_watch_lasts_as_long_as_the_right_to_it() {
         town.token("default").await;
         let first: Value = lines.next().await.unwrap().unwrap();
         assert_eq!(first["type"], "put", "{first}");
+        let alive: Value = lines.next().await.unwrap().unwrap();
+        assert_eq!(alive["type"], "alive", "{alive}");
         take_away(&town, way, &name).await;
         town.token("default").await;
         let next = tokio::time::timeout(Duration::from_secs(5), lines.next::<Value>()).await;

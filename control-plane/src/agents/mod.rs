@@ -5,7 +5,7 @@ pub mod feed;
 pub mod http;
 mod hub;
 mod join;
-mod report;
+pub mod report;
 mod servers;
 
 use api::Id;

@@ -79,22 +79,25 @@ impl Watcher {
                 Ok(who) => who,
                 Err(problem) => return self.refuse(&problem).await,
             };
-            let told: Vec<Change<Of<K>>> = match next {
-                Err(_) => vec![Change::Alive { revision }],
+            let changes = match next {
+                Err(_) => Vec::new(),
                 Ok(None) => return,
                 Ok(Some(Err(error))) => return self.refuse(&objects::refusal(&error)).await,
-                Ok(Some(Ok(batch))) => batch
-                    .changes
-                    .iter()
-                    .filter_map(|change| {
-                        told::<K>(&self.server.mirror, &who, &mut self.known, change)
-                    })
-                    .collect(),
+                Ok(Some(Ok(batch))) => batch.changes,
             };
-            for change in told {
-                if self.lines.send(line(&change)).await.is_err() {
-                    return;
-                }
+            let is_silence = changes.is_empty();
+            let (mirror, known) = (&self.server.mirror, &mut self.known);
+            let told = changes
+                .iter()
+                .filter_map(|change| told::<K>(mirror, &who, known, change));
+            let mut text: Vec<u8> = told.flat_map(|change| line(&change)).collect();
+            if text.is_empty() && !is_silence {
+                continue;
+            }
+            // A revision may have several lines: only after this one all of them are there.
+            text.extend(line(&Change::<Of<K>>::Alive { revision }));
+            if self.lines.send(text.into()).await.is_err() {
+                return;
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use api::Id;
 use api::container::ContainerKind;
@@ -11,6 +11,7 @@ use api::host::{HostKind, HostState};
 use api::problem::Problem;
 use futures_util::future::join_all;
 use tokio::sync::broadcast::{self, error::TryRecvError};
+use tokio::time::Instant;
 
 use super::watched::{Known, Times, Watched};
 use crate::events;
@@ -42,7 +43,7 @@ pub async fn run(server: Arc<Server>) {
 async fn follow(watched: &mut Watched, batches: &mut broadcast::Receiver<Arc<Batch>>) -> bool {
     let until = Instant::now() + PERIOD;
     loop {
-        match tokio::time::timeout_at(until.into(), batches.recv()).await {
+        match tokio::time::timeout_at(until, batches.recv()).await {
             Err(_) => return true,
             Ok(Err(_)) => return false,
             Ok(Ok(batch)) => {

@@ -4,7 +4,7 @@
 mod events;
 mod history;
 mod hosts;
-mod leader;
+pub mod leader;
 mod left;
 mod watched;
 

@@ -4,6 +4,8 @@
 //! server, and [`Etcd`], for several. One suite of tests runs on both (`tests/store.rs`).
 
 mod etcd;
+#[cfg(test)]
+pub mod memory;
 mod sqlite;
 
 use async_trait::async_trait;

@@ -33,7 +33,8 @@ pub enum Change<R> {
         /// Revision of the removal.
         revision: u64,
     },
-    /// Nothing: the connection lives. A watch may be resumed from here.
+    /// Everything up to here was told: comes after the changes of each revision, which may be several, and when nothing happens. A watch is
+    /// resumed from the last of these.
     Alive {
         /// Revision up to which everything was told.
         revision: u64,

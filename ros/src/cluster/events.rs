@@ -100,6 +100,7 @@ pub async fn run(args: EventsArgs) -> Outcome {
         folder,
         revision,
         shown,
+        told: BTreeSet::new(),
     };
     follow(watched, format).await
 }
@@ -111,6 +112,8 @@ struct Watched {
     revision: u64,
     /// What a watch from the revision tells again.
     shown: BTreeSet<Id>,
+    /// Told since that revision.
+    told: BTreeSet<Id>,
 }
 
 async fn follow(mut watched: Watched, format: Format) -> Outcome {
@@ -152,13 +155,16 @@ impl Watched {
         while let Some(line) = lines.next::<Line>().await? {
             match line {
                 Line::Change(Change::Put { object }) => {
-                    self.revision = object.meta.revision;
-                    if !self.shown.remove(&object.meta.id) {
+                    let id = object.meta.id.clone();
+                    if !self.shown.remove(&id) && self.told.insert(id) {
                         tell(&object, format)?;
                     }
                 }
-                Line::Change(Change::Delete { revision, .. } | Change::Alive { revision }) => {
+                Line::Change(Change::Delete { .. }) => {}
+                // All changes up to here have come.
+                Line::Change(Change::Alive { revision }) => {
                     self.revision = revision;
+                    self.told.clear();
                 }
                 Line::Refusal(problem) => {
                     return Err(Error::Other(format!("{problem}: start the command anew")));
