@@ -159,14 +159,11 @@ impl Session {
                 self.instance, known.store, known.revision
             )
         };
-        let mut lines = client.lines(&path).await?;
+        let mut lines = client.lines(&path).await?.heard_each(SILENCE);
         self.link.send_replace(Link::Up(server.to_owned()));
         self.server.send_replace(Some(Arc::clone(&client)));
         loop {
-            let Ok(next) = tokio::time::timeout(SILENCE, lines.next()).await else {
-                return Ok(End::Broken(format!("{server} says nothing any more")));
-            };
-            let Some(frame) = next? else {
+            let Some(frame) = lines.next().await? else {
                 return Ok(End::Broken(format!("{server} has ended the connection")));
             };
             if let Frame::Servers { urls } = &frame {

@@ -128,7 +128,7 @@ impl Server {
         let mirror = Mirror::start(Arc::clone(&store), stop.clone())
             .await
             .unwrap();
-        let hub = Hub::start(&store.id().await.unwrap(), &mirror, stop);
+        let hub = Hub::start(&*store, &mirror, stop).await.unwrap();
         Arc::new(Self {
             name: name.to_owned(),
             objects,
@@ -175,7 +175,7 @@ pub async fn start(options: Options, stop: CancellationToken) -> Result<Started,
         .map_err(Error::First)?;
     let (admin_key, join_token) = first.unzip();
     let mirror = Mirror::start(Arc::clone(&store), stop.clone()).await?;
-    let hub = Hub::start(&store.id().await?, &mirror, stop.clone());
+    let hub = Hub::start(&*store, &mirror, stop.clone()).await?;
     let server = Arc::new(Server {
         name: format!("{:016x}", rand::random::<u64>()),
         objects,

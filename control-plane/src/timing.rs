@@ -69,7 +69,7 @@ impl Field {
 
     fn hear(&self, server: usize, host: &Id) -> u64 {
         let hub = &self.servers[server].hub;
-        let attached = hub.attach(&self.project, host, "i", ("", 0));
+        let attached = hub.attach(&self.project, host, "i");
         attached
             .unwrap_or_else(|problem| panic!("{problem}"))
             .session
@@ -172,9 +172,7 @@ async fn the_hosts_of_a_lost_server_are_missed_within_fifteen_seconds() {
     assert!(seconds(7, 15).contains(&time), "{time:?}");
     // It sends its hosts away, so that they find a server that is better off.
     while begun.elapsed() < Duration::from_secs(30) && !field.servers[0].hub.heard().is_empty() {
-        let refused = field.servers[0]
-            .hub
-            .attach(&field.project, &host, "i", ("", 0));
+        let refused = field.servers[0].hub.attach(&field.project, &host, "i");
         if refused.is_err_and(|problem| problem.reason == Reason::Unavailable) {
             break;
         }

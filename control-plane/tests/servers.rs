@@ -187,7 +187,7 @@ async fn a_server_that_is_killed_is_not_missed_for_long() {
     let Frame::Changes { from, facts, .. } = &first else {
         panic!("{first:?}");
     };
-    assert!(*from == revision && facts.len() < 4, "{first:?}");
+    assert!(*from <= revision && facts.len() < 4, "{first:?}");
     if !facts.iter().any(is_container("db")) {
         told(&mut of_a, is_container("db")).await;
     }

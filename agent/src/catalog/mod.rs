@@ -40,9 +40,11 @@ pub enum Taken {
     Removed,
 }
 
-/// A frame that does not follow what is known: something was missed.
+/// A frame that does not follow what is known: something was missed, or comes again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the server tells what follows revision {from}, but {known} is known here")]
+#[error(
+    "the server tells what follows revision {from}, which does not fit what is known here, revision {known}"
+)]
 pub struct Gap {
     /// Where the frame begins.
     pub from: u64,
@@ -98,13 +100,13 @@ impl Catalog {
                 Ok(if is_same { Taken::Same } else { Taken::Changed })
             }
             Frame::Changes { from, to, facts } => {
-                self.follows(from)?;
+                self.lies_between(from, to)?;
                 facts.into_iter().for_each(|fact| self.learn(fact));
                 self.revision = to;
                 Ok(Taken::Changed)
             }
             Frame::Alive { revision } => {
-                self.follows(revision)?;
+                self.lies_between(revision, u64::MAX)?;
                 Ok(Taken::Same)
             }
             // Concerns the session.
@@ -113,8 +115,9 @@ impl Catalog {
         }
     }
 
-    fn follows(&self, from: u64) -> Result<(), Gap> {
-        if from == self.revision {
+    /// What is told again of a part that is known already does no harm: facts are as they are at the end.
+    fn lies_between(&self, from: u64, to: u64) -> Result<(), Gap> {
+        if (from..=to).contains(&self.revision) {
             return Ok(());
         }
         Err(Gap {
@@ -169,15 +172,25 @@ mod tests {
         assert_eq!(catalog.take(changes(3, 5, vec![gone])), Ok(Taken::Changed));
         assert_eq!((catalog.revision, catalog.hosts.len()), (5, 1));
         assert_eq!(catalog.take(Frame::Alive { revision: 5 }), Ok(Taken::Same));
+        // Another server has put other changes together, and has seen nothing since.
+        assert_eq!(catalog.take(Frame::Alive { revision: 4 }), Ok(Taken::Same));
+        let again = changes(4, 6, vec![host(2), host(3)]);
+        assert_eq!(catalog.take(again), Ok(Taken::Changed));
+        assert_eq!((catalog.revision, catalog.hosts.len()), (6, 2));
         // Something was missed: nothing is taken.
         let before = catalog.clone();
         assert_eq!(
-            catalog.take(changes(6, 7, vec![host(9)])),
-            Err(Gap { from: 6, known: 5 })
+            catalog.take(changes(7, 8, vec![host(9)])),
+            Err(Gap { from: 7, known: 6 })
         );
         assert_eq!(
-            catalog.take(Frame::Alive { revision: 6 }),
-            Err(Gap { from: 6, known: 5 })
+            catalog.take(Frame::Alive { revision: 7 }),
+            Err(Gap { from: 7, known: 6 })
+        );
+        // Facts of before would be taken for new ones.
+        assert_eq!(
+            catalog.take(changes(3, 5, vec![host(1)])),
+            Err(Gap { from: 3, known: 6 })
         );
         assert_eq!(catalog, before);
         assert_eq!(catalog.take(Frame::Removed), Ok(Taken::Removed));

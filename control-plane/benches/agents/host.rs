@@ -1,22 +1,22 @@
 //! A simulated host: it joins, follows its stream, comes back when that breaks, and reports. It checks that each frame follows the one
-//! before, and notes when it hears of a marked change.
+//! before, as an agent does, and notes when it hears of a marked change.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use api::agent::{JoinAnswer, JoinRequest, Report, Seen};
+use api::agent::{JoinAnswer, JoinRequest, Report, Reported, Seen};
 use api::container::{ContainerState, ContainerStatus};
 use http_body_util::BodyExt;
 use rustls::ClientConfig;
+use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 
 use crate::Outcome;
+use crate::frames::{Frames, Step, Stream};
 use crate::wire::{self, Sender, Shown};
 
-/// Before the nanoseconds in the name of a container that is a marked change.
-const MARK: &[u8] = b"\"name\":\"chg-";
 /// How long a report is tried.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Longest latency that is told apart, in steps of a tenth of a millisecond.
@@ -30,15 +30,20 @@ pub struct Counts {
     pub received: Arc<AtomicU64>,
     /// Frames with changes.
     pub frames: AtomicU64,
+    /// Frames that told everything.
+    pub wholes: AtomicU64,
+    /// Streams that were begun.
+    pub streams: AtomicU64,
+    /// The last revision that holds a report.
+    pub reported: AtomicU64,
     /// Frames that did not follow.
     pub gaps: AtomicU64,
     /// Reports that had to be repeated.
     pub again: AtomicU64,
     /// Marked changes heard.
     pub heard: AtomicU64,
-    /// Whether latencies are noted.
-    pub is_noting: AtomicBool,
     latencies: Mutex<Vec<u32>>,
+    all: Frames,
 }
 
 impl Counts {
@@ -48,11 +53,14 @@ impl Counts {
             begun: Instant::now(),
             received: Arc::default(),
             frames: AtomicU64::new(0),
+            wholes: AtomicU64::new(0),
+            streams: AtomicU64::new(0),
+            reported: AtomicU64::new(0),
             gaps: AtomicU64::new(0),
             again: AtomicU64::new(0),
             heard: AtomicU64::new(0),
-            is_noting: AtomicBool::new(false),
             latencies: Mutex::new(vec![0; STEPS]),
+            all: Frames::default(),
         }
     }
 
@@ -97,13 +105,8 @@ pub struct Host {
     tls: Arc<ClientConfig>,
     counts: Arc<Counts>,
     connection: watch::Sender<Option<Sender>>,
-}
-
-/// Where it stands in the store's numbers.
-#[derive(Default)]
-struct Known {
-    store: String,
-    revision: u64,
+    /// The state that it knows.
+    revision: AtomicU64,
 }
 
 impl Host {
@@ -136,17 +139,18 @@ impl Host {
             tls: wire::tls(&answer.ca, Some(shown))?,
             counts,
             connection: watch::Sender::new(None),
+            revision: AtomicU64::new(0),
         })
     }
 
     /// Follows the server for ever.
     pub async fn follow(&self) {
-        let mut known = Known::default();
+        let mut store = String::new();
         let mut pause = Duration::from_millis(250);
         loop {
             let begun = Instant::now();
             // Why it ended matters to the server's figures only.
-            self.stream(&mut known).await.ok();
+            self.stream(&mut store).await.ok();
             self.connection.send_replace(None);
             if begun.elapsed() > Duration::from_secs(12) {
                 pause = Duration::from_millis(250);
@@ -156,70 +160,65 @@ impl Host {
         }
     }
 
-    async fn stream(&self, known: &mut Known) -> Outcome<()> {
+    async fn stream(&self, store: &mut String) -> Outcome<()> {
         let sender = wire::connect(self.server, &self.tls, &self.counts.received).await?;
         let path = format!(
-            "/v1/agent/stream?instance=i{}&store={}&revision={}",
-            self.number, known.store, known.revision
+            "/v1/agent/stream?instance=i{}&store={store}&revision={}",
+            self.number,
+            self.known()
         );
         let mut body = wire::ask(&sender, &path, Vec::new()).await?.into_body();
-        self.connection.send_replace(Some(sender));
-        let mut waiting: Vec<u8> = Vec::new();
+        self.counts.streams.fetch_add(1, Ordering::Relaxed);
+        let mut stream = Stream::default();
         while let Some(frame) = body.frame().await {
             let Ok(data) = frame?.into_data() else {
                 continue;
             };
-            let searched = waiting.len();
-            waiting.extend_from_slice(&data);
-            let mut done = 0;
-            let ends: Vec<usize> = (searched..waiting.len())
-                .filter(|place| waiting[*place] == b'\n')
-                .collect();
-            for end in ends {
-                self.take(&waiting[done..end], known)?;
-                done = end + 1;
+            stream.take(&data);
+            for step in stream.frames(&self.counts.all)? {
+                let is_about_state = self.take(&step, store)?;
+                if is_about_state && !self.is_following() {
+                    self.connection.send_replace(Some(sender.clone()));
+                }
             }
-            waiting.drain(..done);
         }
         Ok(())
     }
 
-    fn take(&self, line: &[u8], known: &mut Known) -> Outcome<()> {
-        let head = String::from_utf8_lossy(&line[..line.len().min(200)]).into_owned();
-        let number = |name: &str| -> Outcome<u64> {
-            let rest = head.split_once(name).ok_or("no number")?.1;
-            let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
-            Ok(digits.parse()?)
+    /// False: it says nothing about the state.
+    fn take(&self, step: &Step, store: &mut String) -> Outcome<bool> {
+        let (known, counts) = (self.known(), &self.counts);
+        let (is_next, revision) = match step {
+            Step::Whole {
+                store: of,
+                revision,
+            } => {
+                counts.wholes.fetch_add(1, Ordering::Relaxed);
+                store.clone_from(of);
+                (true, *revision)
+            }
+            Step::Changes { from, to, marks } => {
+                counts.frames.fetch_add(1, Ordering::Relaxed);
+                marks.iter().for_each(|sent| counts.note(*sent));
+                ((*from..=*to).contains(&known), *to)
+            }
+            Step::Alive { revision } => (*revision <= known, known),
+            Step::Other => return Ok(false),
         };
-        if head.starts_with("{\"type\":\"whole\"") {
-            let store = head.split('"').nth(7).ok_or("no store")?;
-            known.store = store.to_owned();
-            known.revision = number("\"revision\":")?;
-        } else if head.starts_with("{\"type\":\"changes\"") {
-            self.counts.frames.fetch_add(1, Ordering::Relaxed);
-            if number("\"from\":")? != known.revision {
-                self.counts.gaps.fetch_add(1, Ordering::Relaxed);
-                return Err("a gap".into());
-            }
-            known.revision = number("\"to\":")?;
+        if !is_next {
+            counts.gaps.fetch_add(1, Ordering::Relaxed);
+            return Err("a gap".into());
         }
-        if self.counts.is_noting.load(Ordering::Relaxed) {
-            self.note_marks(line);
-        }
-        Ok(())
+        self.revision.store(revision, Ordering::Relaxed);
+        Ok(true)
     }
 
-    fn note_marks(&self, line: &[u8]) {
-        let mut rest = line;
-        while let Some(place) = rest.windows(MARK.len()).position(|part| part == MARK) {
-            rest = &rest[place + MARK.len()..];
-            let digits = rest.iter().take_while(|byte| byte.is_ascii_digit());
-            self.counts
-                .note(digits.fold(0, |sum, digit| sum * 10 + u64::from(digit - b'0')));
-        }
+    /// The state that it knows.
+    pub fn known(&self) -> u64 {
+        self.revision.load(Ordering::Relaxed)
     }
 
-    /// Whether its stream is open.
+    /// Whether its stream is open and has told it where it stands.
     pub fn is_following(&self) -> bool {
         self.connection.borrow().is_some()
     }
@@ -235,7 +234,8 @@ impl Host {
         let begun = Instant::now();
         loop {
             let mut connection = self.connection.subscribe();
-            let open = connection.wait_for(Option::is_some).await?.clone();
+            let open = connection.wait_for(Option::is_some);
+            let open = tokio::time::timeout(PATIENCE, open).await??.clone();
             let open = open.ok_or("no connection")?;
             match wire::whole(&open, "/v1/agent/report", body.clone()).await {
                 Err(error) if begun.elapsed() > PATIENCE => return Err(error),
@@ -243,7 +243,11 @@ impl Host {
                     self.counts.again.fetch_add(1, Ordering::Relaxed);
                     tokio::time::sleep(Duration::from_millis(250)).await;
                 }
-                Ok(_) => return Ok(()),
+                Ok(answer) => {
+                    let Reported { revision } = serde_json::from_slice(&answer)?;
+                    self.counts.reported.fetch_max(revision, Ordering::Relaxed);
+                    return Ok(());
+                }
             }
         }
     }
@@ -253,15 +257,18 @@ impl Host {
         let label =
             |key: &str, value: &str| (format!("com.docker.compose.{key}"), value.to_owned());
         let block = u32::from(Ipv4Addr::new(10, 64, 0, 0)) + (self.number as u32) * 256;
+        let address = Ipv4Addr::from(block + 2 + number as u32);
+        let [a, b, c, d] = address.octets();
+        let docker_id = docker_id(address);
         Seen {
             name,
             status: ContainerStatus {
-                docker_id: format!("{:032x}{:032x}", self.number, number),
                 image: "registry.example/shop/web:1.25".into(),
                 state: ContainerState::Running,
-                address: Some(Ipv4Addr::from(block + 2 + number as u32)),
-                mac: "02:42:0a:2a:03:07".into(),
-                hostname: format!("{number:012x}"),
+                address: Some(address),
+                mac: format!("02:42:{a:02x}:{b:02x}:{c:02x}:{d:02x}"),
+                hostname: docker_id[..12].to_owned(),
+                docker_id,
                 labels: [
                     label("project", "shop"),
                     label("service", "web"),
@@ -272,4 +279,12 @@ impl Host {
             },
         }
     }
+}
+
+/// 256 bits that cannot be packed, as Docker's are random.
+fn docker_id(address: Ipv4Addr) -> String {
+    Sha256::digest(address.octets())
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }

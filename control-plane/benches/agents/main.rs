@@ -2,6 +2,8 @@
 //! server takes, how much it sends, and how soon a change is known everywhere. The same with a quarter of the hosts shows what grows
 //! with the cluster. `make bench-cluster`; `BENCH_HOSTS=250,1000` says how many.
 
+mod figures;
+mod frames;
 mod host;
 mod process;
 mod run;
@@ -10,7 +12,8 @@ mod wire;
 use std::error::Error;
 use std::path::Path;
 
-use run::{Figures, Sizes};
+use figures::Figures;
+use run::Sizes;
 
 /// What can go wrong in a bench is told, and ends it.
 pub type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
@@ -28,8 +31,8 @@ async fn main() -> Outcome<()> {
     for hosts in asked.split(',') {
         let sizes = Sizes::of(hosts.trim().parse()?);
         all.push(run::run(sizes).await?);
-        run::table(&all);
+        figures::table(&all);
     }
     println!("{}", serde_json::to_string(&all)?);
-    Ok(())
+    all.iter().try_for_each(Figures::judge)
 }

@@ -80,16 +80,7 @@ impl Server {
 
     /// Seconds of processor time that it has taken.
     pub fn processor(&self) -> Outcome<f64> {
-        let stat = self.file("stat")?;
-        // After the name in brackets: fields 14 and 15 of proc(5), in ticks of 10 ms.
-        let rest = stat.rsplit_once(')').ok_or("stat")?.1;
-        let ticks: u64 = rest
-            .split_whitespace()
-            .skip(11)
-            .take(2)
-            .map(|field| field.parse::<u64>().unwrap_or(0))
-            .sum();
-        Ok(ticks as f64 / 100.0)
+        seconds(&self.file("stat")?)
     }
 
     /// Resident memory, now and at most, MiB.
@@ -103,4 +94,21 @@ impl Server {
         };
         Ok((of("VmRSS:")?, of("VmHWM:")?))
     }
+}
+
+/// Seconds of processor time that the simulation has taken.
+pub fn own_processor() -> Outcome<f64> {
+    seconds(&std::fs::read_to_string("/proc/self/stat")?)
+}
+
+fn seconds(stat: &str) -> Outcome<f64> {
+    // After the name in brackets: fields 14 and 15 of proc(5), in ticks of 10 ms.
+    let rest = stat.rsplit_once(')').ok_or("stat")?.1;
+    let ticks: u64 = rest
+        .split_whitespace()
+        .skip(11)
+        .take(2)
+        .map(|field| field.parse::<u64>().unwrap_or(0))
+        .sum();
+    Ok(ticks as f64 / 100.0)
 }

@@ -8,18 +8,20 @@ use api::Host as Known;
 use api::host::HostState;
 use api::list::List;
 use client::{Client, Identity, Trust};
-use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use crate::Outcome;
+use crate::figures::Figures;
 use crate::host::{Counts, Host};
-use crate::process::Server;
+use crate::process::{Server, own_processor};
 
 /// Containers of a host.
 const CONTAINERS: usize = 50;
 /// Changes a second.
 const RATE: u32 = 100;
+/// How long changes go on after the server was killed.
+const AFTER: Duration = Duration::from_secs(2);
 /// Longest wait for anything.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -40,34 +42,6 @@ impl Sizes {
             changing: Duration::from_secs(15),
         }
     }
-}
-
-/// What was measured. Times in seconds and milliseconds, memory in MiB, processors in percent of one.
-#[derive(Debug, Default, Serialize)]
-pub struct Figures {
-    hosts: usize,
-    join_s: f64,
-    join_again: u32,
-    reports_again: u64,
-    join_processor_s: f64,
-    reported_s: f64,
-    connected_s: f64,
-    memory_mib: f64,
-    memory_peak_mib: f64,
-    still_processor_percent: f64,
-    still_bytes_per_host_s: f64,
-    changes: u64,
-    change_processor_percent: f64,
-    change_memory_mib: f64,
-    bytes_per_change_per_host: f64,
-    frames_per_s: f64,
-    p50_ms: f64,
-    p99_ms: f64,
-    max_ms: f64,
-    lost: u64,
-    gaps: u64,
-    back_s: f64,
-    back_processor_s: f64,
 }
 
 struct Bench {
@@ -100,7 +74,7 @@ impl Bench {
         let admin = admin(&server, key)?;
         let token = prepare(&admin).await?;
         let counts = Arc::new(Counts::new());
-        let (begun, before) = (Instant::now(), server.processor()?);
+        let (begun, before) = (Instant::now(), (server.processor()?, own_processor()?));
         let mut joining = JoinSet::new();
         for number in 0..sizes.hosts {
             let (address, ca) = (server.up.address, server.up.ca.clone());
@@ -149,8 +123,29 @@ impl Bench {
         };
         bench.all_connected().await?;
         figures.connected_s = begun.elapsed().as_secs_f64();
-        figures.join_processor_s = bench.server.processor()? - before;
+        bench.all_told().await?;
+        figures.told_s = begun.elapsed().as_secs_f64();
+        figures.join_processor_s = bench.server.processor()? - before.0;
+        figures.join_simulation_s = own_processor()? - before.1;
+        figures.join_bytes_per_host = bench.received() / bench.hosts.len() as f64;
+        figures.join_streams = bench.counts.streams.load(Ordering::Relaxed);
         Ok(bench)
+    }
+
+    /// Until every host knows what any has reported.
+    async fn all_told(&self) -> Outcome<()> {
+        let (begun, all) = (Instant::now(), &self.hosts);
+        let reported = self.counts.reported.load(Ordering::Relaxed);
+        loop {
+            let behind = all.iter().filter(|host| host.known() < reported).count();
+            if behind == 0 {
+                return Ok(());
+            }
+            if begun.elapsed() > PATIENCE {
+                return Err(format!("{behind} hosts do not know everything").into());
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     async fn all_connected(&self) -> Outcome<()> {
@@ -170,14 +165,29 @@ impl Bench {
     async fn stand_still(&self, time: Duration, figures: &mut Figures) -> Outcome<()> {
         // What the storm has left to be told.
         tokio::time::sleep(Duration::from_secs(3)).await;
-        let (processor, bytes) = (self.server.processor()?, self.received());
+        let (processor, bytes) = (self.processors()?, self.received());
         tokio::time::sleep(time).await;
         let seconds = time.as_secs_f64();
-        figures.still_processor_percent = (self.server.processor()? - processor) / seconds * 100.0;
+        (
+            figures.still_processor_percent,
+            figures.still_simulation_percent,
+        ) = self.percents(processor, seconds)?;
         figures.still_bytes_per_host_s =
             (self.received() - bytes) / seconds / self.hosts.len() as f64;
         (figures.memory_mib, figures.memory_peak_mib) = self.server.memory()?;
         Ok(())
+    }
+
+    /// Seconds of processor time: the server's and the simulation's.
+    fn processors(&self) -> Outcome<(f64, f64)> {
+        Ok((self.server.processor()?, own_processor()?))
+    }
+
+    /// What both have taken since, in percent of one processor.
+    fn percents(&self, before: (f64, f64), seconds: f64) -> Outcome<(f64, f64)> {
+        let (server, simulation) = self.processors()?;
+        let percent = |now: f64, before: f64| (now - before) / seconds * 100.0;
+        Ok((percent(server, before.0), percent(simulation, before.1)))
     }
 
     fn received(&self) -> f64 {
@@ -186,31 +196,16 @@ impl Bench {
 
     async fn change(&self, time: Duration, figures: &mut Figures) -> Outcome<()> {
         let counts = &self.counts;
-        counts.is_noting.store(true, Ordering::Relaxed);
-        let (processor, bytes) = (self.server.processor()?, self.received());
+        let (processor, bytes) = (self.processors()?, self.received());
         let frames = counts.frames.load(Ordering::Relaxed);
         let begun = Instant::now();
-        let mut ticks = tokio::time::interval(Duration::from_secs(1) / RATE);
-        let mut reporting = JoinSet::new();
-        while begun.elapsed() < time {
-            ticks.tick().await;
-            let number = figures.changes as usize;
-            figures.changes += 1;
-            let host = Arc::clone(&self.hosts[number % self.hosts.len()]);
-            let place = number / self.hosts.len() % CONTAINERS;
-            let now = counts.now();
-            reporting.spawn(async move {
-                let changed = host.container(place, format!("chg-{now}"));
-                host.report(false, vec![changed]).await
-            });
-        }
-        while let Some(reported) = reporting.join_next().await {
-            reported??;
-        }
+        figures.changes = self.make_changes(time).await?;
         let seconds = begun.elapsed().as_secs_f64();
-        figures.change_processor_percent = (self.server.processor()? - processor) / seconds * 100.0;
-        let expected = figures.changes * self.hosts.len() as u64;
-        figures.lost = self.all_heard(expected).await;
+        (
+            figures.change_processor_percent,
+            figures.change_simulation_percent,
+        ) = self.percents(processor, seconds)?;
+        figures.lost = self.all_heard(figures.changes).await;
         let hosts = self.hosts.len() as f64;
         let still = figures.still_bytes_per_host_s * hosts * seconds;
         figures.bytes_per_change_per_host =
@@ -222,12 +217,37 @@ impl Bench {
         figures.p50_ms = counts.percentile(0.5);
         figures.p99_ms = counts.percentile(0.99);
         figures.max_ms = counts.percentile(1.0);
-        figures.gaps = counts.gaps.load(Ordering::Relaxed);
-        counts.is_noting.store(false, Ordering::Relaxed);
         Ok(())
     }
 
-    async fn all_heard(&self, expected: u64) -> u64 {
+    /// Changes names of containers, each to the time at which it is done; gives how many.
+    async fn make_changes(&self, time: Duration) -> Outcome<u64> {
+        let counts = &self.counts;
+        counts.heard.store(0, Ordering::Relaxed);
+        let begun = Instant::now();
+        let mut ticks = tokio::time::interval(Duration::from_secs(1) / RATE);
+        let mut reporting = JoinSet::new();
+        let mut number = 0;
+        while begun.elapsed() < time {
+            ticks.tick().await;
+            let host = Arc::clone(&self.hosts[number % self.hosts.len()]);
+            let place = number / self.hosts.len() % CONTAINERS;
+            number += 1;
+            let now = counts.now();
+            reporting.spawn(async move {
+                let changed = host.container(place, format!("chg-{now}"));
+                host.report(false, vec![changed]).await
+            });
+        }
+        while let Some(reported) = reporting.join_next().await {
+            reported??;
+        }
+        Ok(number as u64)
+    }
+
+    /// How often a change was not heard of by a host.
+    async fn all_heard(&self, changes: u64) -> u64 {
+        let expected = changes * self.hosts.len() as u64;
         let begun = Instant::now();
         loop {
             let left = expected.saturating_sub(self.counts.heard.load(Ordering::Relaxed));
@@ -243,20 +263,36 @@ impl Bench {
         let listen = self.server.up.address.to_string();
         let store = self.folder.path().join("store");
         self.server.kill().await?;
-        while self.hosts.iter().any(|host| host.is_following()) {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        let begun = Instant::now();
+        self.until_following(0).await?;
+        let counts = Arc::clone(&self.counts);
+        let (begun, simulation, bytes) = (Instant::now(), own_processor()?, self.received());
+        let wholes = counts.wholes.load(Ordering::Relaxed);
         self.server = Server::start(&listen, &store).await?;
-        while self.hosts.iter().any(|host| !host.is_following()) {
+        self.until_following(self.hosts.len()).await?;
+        figures.back_s = begun.elapsed().as_secs_f64();
+        figures.back_processor_s = self.server.processor()?;
+        figures.back_simulation_s = own_processor()? - simulation;
+        figures.back_bytes_per_host = (self.received() - bytes) / self.hosts.len() as f64;
+        figures.back_wholes = counts.wholes.load(Ordering::Relaxed) - wholes;
+        let changes = self.make_changes(AFTER).await?;
+        figures.back_lost = self.all_heard(changes).await;
+        figures.gaps = counts.gaps.load(Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Until so many hosts follow a server.
+    async fn until_following(&self, wanted: usize) -> Outcome<()> {
+        let (begun, all) = (Instant::now(), &self.hosts);
+        loop {
+            let count = all.iter().filter(|host| host.is_following()).count();
+            if count == wanted {
+                return Ok(());
+            }
             if begun.elapsed() > PATIENCE {
-                return Err("not all hosts come back".into());
+                return Err(format!("{count} hosts follow the server, not {wanted}").into());
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        figures.back_s = begun.elapsed().as_secs_f64();
-        figures.back_processor_s = self.server.processor()?;
-        Ok(())
     }
 }
 
@@ -296,67 +332,4 @@ async fn connected(admin: &Client) -> Outcome<usize> {
         };
         from = format!("&continue={next}");
     }
-}
-
-/// For people.
-pub fn table(all: &[Figures]) {
-    let line = |name: &str, of: &dyn Fn(&Figures) -> String| {
-        let cells: String = all
-            .iter()
-            .map(|figures| format!("{:>12}", of(figures)))
-            .collect();
-        println!("{name:<44}{cells}");
-    };
-    println!();
-    line("hosts, with 50 containers each", &|f| f.hosts.to_string());
-    line("all have joined, s", &|f| format!("{:.1}", f.join_s));
-    line("  joins and reports that had to be repeated", &|f| {
-        format!("{}/{}", f.join_again, f.reports_again)
-    });
-    line("all containers are reported, s", &|f| {
-        format!("{:.1}", f.reported_s)
-    });
-    line("all are connected, s", &|f| format!("{:.1}", f.connected_s));
-    line("  processor for all of it, s", &|f| {
-        format!("{:.1}", f.join_processor_s)
-    });
-    line("standing still: processor, % of one", &|f| {
-        format!("{:.1}", f.still_processor_percent)
-    });
-    line("  memory, MiB", &|f| format!("{:.0}", f.memory_mib));
-    line("  memory at its peak, MiB", &|f| {
-        format!("{:.0}", f.memory_peak_mib)
-    });
-    line("  bytes a second to each host", &|f| {
-        format!("{:.0}", f.still_bytes_per_host_s)
-    });
-    line("100 changes/s: processor, % of one", &|f| {
-        format!("{:.1}", f.change_processor_percent)
-    });
-    line("  memory, MiB", &|f| format!("{:.0}", f.change_memory_mib));
-    line("  bytes of a change to each host", &|f| {
-        format!("{:.0}", f.bytes_per_change_per_host)
-    });
-    line("  frames a second to each host", &|f| {
-        format!("{:.1}", f.frames_per_s)
-    });
-    line("  known everywhere, median ms", &|f| {
-        format!("{:.1}", f.p50_ms)
-    });
-    line("  known everywhere, p99 ms", &|f| {
-        format!("{:.1}", f.p99_ms)
-    });
-    line("  known everywhere, worst ms", &|f| {
-        format!("{:.1}", f.max_ms)
-    });
-    line("  not heard of / out of order", &|f| {
-        format!("{}/{}", f.lost, f.gaps)
-    });
-    line("server killed: all follow it again, s", &|f| {
-        format!("{:.1}", f.back_s)
-    });
-    line("  processor for it, s", &|f| {
-        format!("{:.1}", f.back_processor_s)
-    });
-    println!();
 }

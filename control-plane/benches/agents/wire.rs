@@ -22,6 +22,9 @@ use tokio_rustls::TlsConnector;
 
 use crate::Outcome;
 
+/// Longest wait for an answer, as an agent waits.
+const ANSWER: Duration = Duration::from_secs(30);
+
 /// An open connection.
 pub type Sender = SendRequest<Full<Bytes>>;
 
@@ -113,6 +116,8 @@ pub async fn connect(
         .await?;
     let (sender, connection) = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
+        .initial_stream_window_size(256 << 10)
+        .initial_connection_window_size(512 << 10)
         .keep_alive_interval(Duration::from_secs(4))
         .keep_alive_timeout(Duration::from_secs(20))
         .keep_alive_while_idle(true)
@@ -141,6 +146,9 @@ pub async fn ask(sender: &Sender, path: &str, body: Vec<u8>) -> Outcome<Response
 
 /// The same for an answer that is read whole.
 pub async fn whole(sender: &Sender, path: &str, body: Vec<u8>) -> Outcome<Bytes> {
-    let response = ask(sender, path, body).await?;
-    Ok(response.into_body().collect().await?.to_bytes())
+    let answering = async {
+        let response = ask(sender, path, body).await?;
+        Ok(response.into_body().collect().await?.to_bytes())
+    };
+    tokio::time::timeout(ANSWER, answering).await?
 }

@@ -216,7 +216,7 @@ impl Document {
             query("revision", "That state.", false, "integer"),
         ]);
         stream["responses"]["200"] = json!({
-            "description": "One frame a line.",
+            "description": "One frame a line, in the content coding `deflate`.",
             "content": {LINES: {"schema": frame}},
         });
         self.of_host("/v1/agent/stream", "get", stream);

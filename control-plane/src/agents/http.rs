@@ -12,6 +12,8 @@ use api::problem::{Problem, Reason};
 use axum::Extension;
 use axum::Json;
 use axum::extract::{FromRequestParts, State};
+use axum::http::HeaderValue;
+use axum::http::header::CONTENT_ENCODING;
 use axum::http::request::Parts;
 use axum::response::Response;
 use bytes::Bytes;
@@ -19,12 +21,15 @@ use serde::Deserialize;
 use tokio::sync::mpsc;
 
 use super::check::INSTANCE;
-use super::hub::{Attached, in_use};
+use super::feed::{self, Position};
+use super::hub::Attached;
+use super::pack::{self, pack_frame};
+use super::sessions::in_use;
 use super::{join as joining, report as reporting};
 use crate::access::Who;
 use crate::http::Asker;
 use crate::http::input::{Body, Query};
-use crate::http::lines::{self, line};
+use crate::http::lines;
 use crate::http::refuse::Refusal;
 use crate::http::tls::Peer;
 use crate::pki::HostIdentity;
@@ -34,7 +39,7 @@ use crate::{events, objects, presence};
 /// How often an agent hears that the server lives.
 const ALIVE: Duration = Duration::from_secs(5);
 /// Frames that wait for a slow connection.
-const WAITING: usize = 64;
+const WAITING: usize = 2;
 
 /// `POST /v1/join`
 pub async fn join(
@@ -132,10 +137,9 @@ pub async fn stream(
         server.mirror.reach(query.revision).await;
         server.hub.reach(query.revision).await;
     }
-    let known = (query.store.as_str(), query.revision);
     let attached = match presence::elsewhere(&server, &project, &host) {
         Some(other) if other != query.instance => Err(in_use()),
-        _ => server.hub.attach(&project, &host, &query.instance, known),
+        _ => server.hub.attach(&project, &host, &query.instance),
     };
     if matches!(&attached, Err(problem) if problem.reason == Reason::Exists) {
         tell_conflict(&server, &project, &host, peer.address.ip()).await;
@@ -148,18 +152,22 @@ pub async fn stream(
         return Err(problem.into());
     }
     let HostIdentity { host, project } = shown;
-    let (sender, receiver) = mpsc::channel::<Bytes>(WAITING);
+    let known = Position {
+        store: query.store,
+        revision: query.revision,
+    };
+    let (agent, receiver) = mpsc::channel::<Bytes>(WAITING);
     let session = Session {
         server,
         project,
         host,
-        number: attached.session,
+        agent,
     };
-    tokio::spawn(async move {
-        session.tell(attached, &sender).await;
-        session.server.hub.detach(&session.host, session.number);
-    });
-    Ok(lines::response(receiver))
+    tokio::spawn(session.run(attached, known));
+    let mut response = lines::response(receiver);
+    let coding = HeaderValue::from_static(pack::CODING);
+    response.headers_mut().insert(CONTENT_ENCODING, coding);
+    Ok(response)
 }
 
 /// An event for the people of the project: the agent that is refused has nobody to tell but its log.
@@ -192,45 +200,65 @@ struct Session {
     server: Arc<Server>,
     project: Id,
     host: Id,
-    number: u64,
+    agent: mpsc::Sender<Bytes>,
 }
 
 impl Session {
-    /// Sends frames until the connection ends, another takes its place, or the agent falls behind.
-    async fn tell(&self, attached: Attached, agent: &mpsc::Sender<Bytes>) {
+    /// Tells the agent what it must know until the connection ends or another takes its place.
+    async fn run(self, attached: Attached, known: Position) {
+        let (number, stop) = (attached.session, attached.stop.clone());
+        tokio::select! {
+            () = self.agent.closed() => {}
+            () = stop.cancelled() => self.say_farewell().await,
+            _ = self.tell(attached, known) => {}
+        }
+        self.server.hub.detach(&self.host, number);
+    }
+
+    /// An agent that is slow is told later what has come meanwhile, and all at once. `None`: it is gone.
+    async fn tell(&self, attached: Attached, mut known: Position) -> Option<()> {
         let Attached {
-            first,
-            mut frames,
-            stop,
+            mut news,
+            mut servers,
             ..
         } = attached;
-        for frame in first {
-            if agent.send(frame).await.is_err() {
-                return;
-            }
-        }
+        self.send(Bytes::from_static(pack::HEAD)).await?;
+        servers.mark_changed();
+        // Also when nothing is new: the agent waits for a word.
+        let mut is_silent = true;
         loop {
-            let frame = tokio::select! {
-                () = agent.closed() => return,
-                () = stop.cancelled() => return self.say_farewell(agent).await,
-                frame = tokio::time::timeout(ALIVE, frames.recv()) => frame,
-            };
-            let next = match frame {
-                Ok(Ok(frame)) => frame,
-                // Too far behind: it connects again and is told what it missed.
-                Ok(Err(_)) => return,
-                Err(_) => self.server.hub.alive(&self.project),
-            };
-            if agent.send(next).await.is_err() {
-                return;
+            if servers.has_changed().ok()? {
+                let frame = servers.borrow_and_update().clone();
+                self.send(frame).await?;
+            }
+            news.mark_unchanged();
+            let mut frames = self.server.hub.next(&self.project, &mut known).await?;
+            if frames.is_empty() && is_silent {
+                frames.push(feed::alive(&known));
+            }
+            for frame in frames {
+                self.send(frame).await?;
+            }
+            is_silent = false;
+            tokio::select! {
+                woken = news.changed() => woken.ok()?,
+                woken = servers.changed() => {
+                    woken.ok()?;
+                    servers.mark_changed();
+                }
+                () = tokio::time::sleep(ALIVE) => is_silent = true,
             }
         }
     }
 
-    async fn say_farewell(&self, agent: &mpsc::Sender<Bytes>) {
+    async fn send(&self, frame: Bytes) -> Option<()> {
+        self.agent.send(frame).await.ok()
+    }
+
+    async fn say_farewell(&self) {
         let known = objects::find::<HostKind>(&self.server.mirror, Some(&self.project), &self.host);
         if known.is_none() {
-            agent.send(line(&Frame::Removed)).await.ok();
+            self.send(pack_frame(&Frame::Removed)).await;
         }
     }
 }

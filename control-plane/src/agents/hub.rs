@@ -1,25 +1,25 @@
-//! All agents' streams of this server: one feed a project, one session a host.
+//! All agents' streams of this server: one feed a project, one session a host. A stream knows how far it has told its agent, and takes what
+//! comes next from the feed when the agent has room for it: nothing waits for a slow agent but what all share.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use api::Id;
-use api::agent::Frame;
 use api::problem::{Problem, Reason};
 use bytes::Bytes;
 use tokio::sync::{Notify, OwnedMutexGuard, broadcast, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::feed::{self, Feed};
+use super::facts;
+use super::feed::{Feed, Position};
+use super::history::History;
 use super::report::LastReport;
 use super::servers::Servers;
-use crate::http::lines::line;
-use crate::mirror::Mirror;
-use crate::store::{Batch, Change, Revision};
+use super::sessions::Sessions;
+use crate::mirror::{Followed, Mirror};
+use crate::store::{self, Batch, Change, Entry, Revision, Store};
 
-/// Frames that a slow agent may be behind; then it connects anew.
-const BEHIND: usize = 256;
 /// Changes that come within this time after a frame share the next one: the more hosts, the longer, so that what is sent does not grow
 /// with the square of the cluster. What comes alone is told at once.
 const TOGETHER_PER_HOST: Duration = Duration::from_micros(50);
@@ -35,6 +35,7 @@ pub struct Hub {
     streams: Arc<Mutex<Streams>>,
     changed: Arc<Notify>,
     told: watch::Sender<Revision>,
+    servers: watch::Sender<Bytes>,
 }
 
 #[derive(Debug, Default)]
@@ -42,8 +43,7 @@ struct Streams {
     store: String,
     revision: Revision,
     projects: HashMap<Id, ProjectStreams>,
-    sessions: HashMap<Id, Session>,
-    last_session: u64,
+    sessions: Sessions,
     is_cut_off: bool,
     servers: Servers,
     /// The last report of each host.
@@ -55,25 +55,18 @@ struct Streams {
 #[derive(Debug)]
 struct ProjectStreams {
     feed: Feed,
-    frames: broadcast::Sender<Bytes>,
+    news: watch::Sender<()>,
+    /// Held by whoever makes a frame of everything: one serves all.
+    encoding: Arc<tokio::sync::Mutex<()>>,
 }
 
-#[derive(Debug)]
-struct Session {
-    number: u64,
-    project: Id,
-    instance: String,
-    is_open: bool,
-    stop: CancellationToken,
-}
-
-/// What a new stream begins with, and where it goes on.
+/// A new stream: what wakes it, and what ends it.
 #[derive(Debug)]
 pub struct Attached {
-    /// Frames to send at once.
-    pub first: Vec<Bytes>,
-    /// Frames to come.
-    pub frames: broadcast::Receiver<Bytes>,
+    /// There is something to tell of the project.
+    pub news: watch::Receiver<()>,
+    /// Where the servers are, as a frame.
+    pub servers: watch::Receiver<Bytes>,
     /// Ends the stream.
     pub stop: CancellationToken,
     /// Number of this session.
@@ -81,31 +74,34 @@ pub struct Attached {
 }
 
 impl Hub {
-    /// Follows the mirror until `stop`.
-    #[must_use]
-    pub fn start(store: &str, mirror: &Mirror, stop: CancellationToken) -> Self {
-        let followed = mirror.follow_from_here("/");
-        let streams = Streams {
-            store: store.to_owned(),
-            revision: followed.revision,
-            ..Streams::default()
-        };
+    /// Follows the mirror of `store` until `stop`.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn start(
+        store: &dyn Store,
+        mirror: &Mirror,
+        stop: CancellationToken,
+    ) -> Result<Self, store::Error> {
+        let Followed {
+            revision,
+            entries,
+            batches,
+        } = mirror.follow_from_here("/");
+        let mut streams = Streams::new(&store.id().await?, revision, &entries);
+        streams.recall(&History::read(store, revision).await);
         let hub = Self {
+            servers: watch::Sender::new(streams.servers.frame()),
             streams: Arc::new(Mutex::new(streams)),
             changed: Arc::default(),
-            told: watch::Sender::new(0),
+            told: watch::Sender::new(revision),
         };
-        let known = followed
-            .entries
-            .iter()
-            .map(|entry| Change::Put((**entry).clone()));
-        hub.take(followed.revision, known.collect());
         let (follower, mirror) = (hub.clone(), mirror.clone());
         tokio::spawn(async move {
-            let follow = follower.follow(&mirror, followed.batches);
+            let follow = follower.follow(&mirror, batches);
             stop.run_until_cancelled(follow).await;
         });
-        hub
+        Ok(hub)
     }
 
     async fn follow(&self, mirror: &Mirror, mut batches: broadcast::Receiver<Arc<Batch>>) {
@@ -127,19 +123,14 @@ impl Hub {
                 Err(RecvError::Lagged(_)) => {
                     let followed = mirror.follow_from_here("/");
                     batches = followed.batches;
-                    let all: Vec<Change> = followed
-                        .entries
-                        .iter()
-                        .map(|entry| Change::Put((**entry).clone()))
-                        .collect();
-                    self.replace(followed.revision, all);
+                    self.catch_up(followed.revision, &followed.entries);
                 }
             }
         }
     }
 
     fn pause(&self) -> Duration {
-        let hosts = self.with(|streams| streams.sessions.len());
+        let hosts = self.with(|streams| streams.sessions.count());
         let pause = TOGETHER_PER_HOST * u32::try_from(hosts).unwrap_or(u32::MAX);
         pause.clamp(TOGETHER.0, TOGETHER.1)
     }
@@ -155,25 +146,19 @@ impl Hub {
                 .iter()
                 .fold(false, |any, change| streams.servers.take(change) | any);
             if is_news {
-                let frame = streams.servers.frame();
-                for project in streams.projects.values() {
-                    // Nobody may listen.
-                    project.frames.send(frame.clone()).ok();
-                }
+                self.servers.send_replace(streams.servers.frame());
             }
             let mut by_project: HashMap<Id, Vec<Change>> = HashMap::new();
             for change in changes {
-                if let Some(project) = feed::project_of(change.key()) {
+                if let Some(project) = facts::project_of(change.key()) {
                     by_project.entry(project).or_default().push(change);
                 }
             }
             for (project, changes) in by_project {
                 for host in streams.project(&project).take(revision, &changes) {
-                    // Its stream says farewell.
                     streams.reports.remove(&host);
                     streams.conflicts.remove(&host);
-                    if let Some(session) = streams.sessions.remove(&host) {
-                        session.stop.cancel();
+                    if streams.sessions.remove(&host) {
                         self.changed.notify_one();
                     }
                 }
@@ -182,13 +167,17 @@ impl Hub {
         self.told.send_replace(revision);
     }
 
-    /// Begins all feeds anew: changes were missed. Agents connect again.
-    fn replace(&self, revision: Revision, all: Vec<Change>) {
+    /// Changes were missed: finds out what they have led to.
+    fn catch_up(&self, revision: Revision, entries: &[Arc<Entry>]) {
+        let put = entries.iter().map(|entry| Change::Put((**entry).clone()));
+        let mut changes: Vec<Change> = put.collect();
+        let keys: BTreeSet<&str> = entries.iter().map(|entry| &*entry.key).collect();
         self.with(|streams| {
-            streams.projects.clear();
-            streams.servers = Servers::default();
+            for (id, project) in &streams.projects {
+                changes.extend(project.feed.surplus(id, &keys, revision));
+            }
         });
-        self.take(revision, all);
+        self.take(revision, changes);
     }
 
     /// Whether this is the store that it tells of.
@@ -197,30 +186,21 @@ impl Hub {
         self.with(|streams| streams.store == store)
     }
 
-    /// A new stream of a host that knows the state `known` of the store `store`.
+    /// A new stream of a host.
     ///
     /// # Errors
     /// When another machine uses the same identity.
-    pub fn attach(
-        &self,
-        project: &Id,
-        host: &Id,
-        instance: &str,
-        (store, known): (&str, Revision),
-    ) -> Result<Attached, Problem> {
+    pub fn attach(&self, project: &Id, host: &Id, instance: &str) -> Result<Attached, Problem> {
         self.with(|streams| {
             if streams.is_cut_off {
                 let title = "this server does not reach its store";
                 return Err(Problem::new(Reason::Unavailable, title).advise("try another server"));
             }
-            let (session, stop) = streams.begin_session(project, host, instance)?;
+            let (session, stop) = streams.sessions.begin(project, host, instance)?;
             self.changed.notify_one();
-            let mut first = vec![streams.servers.frame()];
-            let project = streams.project(project);
-            first.extend(project.feed.first(store, known));
             Ok(Attached {
-                frames: project.frames.subscribe(),
-                first,
+                news: streams.project(project).news.subscribe(),
+                servers: self.servers.subscribe(),
                 stop,
                 session,
             })
@@ -230,10 +210,7 @@ impl Hub {
     /// The instance of the host's agent that is connected here.
     #[must_use]
     pub fn heard_as(&self, host: &Id) -> Option<String> {
-        self.with(|streams| {
-            let session = streams.sessions.get(host)?;
-            session.is_open.then(|| session.instance.clone())
-        })
+        self.with(|streams| streams.sessions.heard_as(host))
     }
 
     /// Whether it is time to tell people that a second machine uses the identity of a host.
@@ -252,23 +229,33 @@ impl Hub {
 
     /// Ends the session of a host's agent; it comes anew.
     pub fn send_away(&self, host: &Id, instance: &str) {
-        self.with(|streams| {
-            let session = streams.sessions.get(host);
-            if let Some(session) = session.filter(|session| session.instance == instance) {
-                session.stop.cancel();
-            }
-        });
+        self.with(|streams| streams.sessions.send_away(host, instance));
     }
 
     /// Ends a session, unless another has taken its place.
     pub fn detach(&self, host: &Id, number: u64) {
-        self.with(|streams| {
-            let session = streams.sessions.get_mut(host);
-            if let Some(session) = session.filter(|session| session.number == number) {
-                session.is_open = false;
-                self.changed.notify_one();
+        if self.with(|streams| streams.sessions.end(host, number)) {
+            self.changed.notify_one();
+        }
+    }
+
+    /// The frames that an agent is to be told, which knows `known`; then it knows what they lead to. `None`: the server ends.
+    pub async fn next(&self, project: &Id, known: &mut Position) -> Option<Vec<Bytes>> {
+        loop {
+            let (missed, encoding) = self.with(|streams| streams.missed(project, known));
+            if missed.is_some() {
+                return missed;
             }
-        });
+            let _alone = encoding.lock().await;
+            // Another may have made it meanwhile.
+            let (missed, _) = self.with(|streams| streams.missed(project, known));
+            if missed.is_some() {
+                return missed;
+            }
+            let draft = self.with(|streams| streams.project(project).feed.draft());
+            let whole = tokio::task::spawn_blocking(|| draft.encode()).await.ok()?;
+            self.with(|streams| streams.project(project).feed.keep(whole));
+        }
     }
 
     /// Waits until it has told what the mirror shows at `revision`, or for a moment.
@@ -295,8 +282,7 @@ impl Hub {
         self.with(|streams| {
             streams.is_cut_off = is_so;
             if is_so {
-                let sessions = streams.sessions.values();
-                sessions.for_each(|session| session.stop.cancel());
+                streams.sessions.cut_off();
             }
         });
     }
@@ -304,20 +290,7 @@ impl Hub {
     /// Hosts with an open session: project, id, instance.
     #[must_use]
     pub fn heard(&self) -> Vec<(Id, Id, String)> {
-        self.with(|streams| {
-            let open = streams
-                .sessions
-                .iter()
-                .filter(|(_, session)| session.is_open);
-            open.map(|(host, session)| {
-                (
-                    session.project.clone(),
-                    host.clone(),
-                    session.instance.clone(),
-                )
-            })
-            .collect()
-        })
+        self.with(|streams| streams.sessions.heard())
     }
 
     /// Ids of a host's containers.
@@ -348,74 +321,69 @@ impl Hub {
             strays
         })
     }
-
-    /// The frame that says that nothing has happened.
-    #[must_use]
-    pub fn alive(&self, project: &Id) -> Bytes {
-        self.with(|streams| {
-            let revision = streams.project(project).feed.revision();
-            line(&Frame::Alive { revision })
-        })
-    }
 }
 
 impl Streams {
+    fn new(store: &str, revision: Revision, entries: &[Arc<Entry>]) -> Self {
+        let mut streams = Self {
+            store: store.to_owned(),
+            revision,
+            ..Self::default()
+        };
+        let mut by_project: HashMap<Id, Vec<&Entry>> = HashMap::new();
+        for entry in entries {
+            if let Some(project) = facts::project_of(&entry.key) {
+                by_project.entry(project).or_default().push(entry);
+            }
+            streams.servers.take(&Change::Put((**entry).clone()));
+        }
+        for (project, entries) in by_project {
+            let feed = Feed::new(store, revision, entries);
+            streams.projects.insert(project, ProjectStreams::of(feed));
+        }
+        streams
+    }
+
+    fn recall(&mut self, history: &History) {
+        for (id, project) in &mut self.projects {
+            project.feed.recall(history.from, history.of_project(id));
+        }
+    }
+
     fn project(&mut self, id: &Id) -> &mut ProjectStreams {
         let (store, revision) = (&self.store, self.revision);
         self.projects
             .entry(id.clone())
-            .or_insert_with(|| ProjectStreams {
-                feed: Feed::new(store, revision),
-                frames: broadcast::channel(BEHIND).0,
-            })
+            .or_insert_with(|| ProjectStreams::of(Feed::new(store, revision, [])))
     }
 
-    /// The same agent may come anew. Another one may not while the first is heard: it is a second machine with the same identity, or the
-    /// host after a sudden end, whose old connection is found to be dead within seconds.
-    fn begin_session(
+    fn missed(
         &mut self,
         project: &Id,
-        host: &Id,
-        instance: &str,
-    ) -> Result<(u64, CancellationToken), Problem> {
-        if let Some(old) = self.sessions.get(host) {
-            if old.is_open && old.instance != instance {
-                return Err(in_use());
-            }
-            old.stop.cancel();
-        }
-        self.last_session += 1;
-        let (number, stop) = (self.last_session, CancellationToken::new());
-        let session = Session {
-            number,
-            project: project.clone(),
-            instance: instance.to_owned(),
-            is_open: true,
-            stop: stop.clone(),
-        };
-        self.sessions.insert(host.clone(), session);
-        Ok((number, stop))
+        known: &mut Position,
+    ) -> (Option<Vec<Bytes>>, Arc<tokio::sync::Mutex<()>>) {
+        let shown = self.revision;
+        let project = self.project(project);
+        let missed = project.feed.missed(known, shown);
+        (missed, Arc::clone(&project.encoding))
     }
-}
-
-/// A second machine uses the identity of a host.
-#[must_use]
-pub fn in_use() -> Problem {
-    Problem::new(
-        Reason::Exists,
-        "another machine is connected with the identity of this host",
-    )
-    .advise("was its disk cloned? On the copy: `ros agent leave --local`, then join it with a token; after a sudden restart of the host it is let in within seconds")
 }
 
 impl ProjectStreams {
+    fn of(feed: Feed) -> Self {
+        Self {
+            feed,
+            news: watch::Sender::new(()),
+            encoding: Arc::default(),
+        }
+    }
+
     /// Gives the hosts that are gone.
     fn take(&mut self, revision: Revision, changes: &[Change]) -> Vec<Id> {
-        let Some(news) = self.feed.take(revision, changes) else {
+        let Some(gone) = self.feed.take(revision, changes) else {
             return Vec::new();
         };
-        // Nobody may listen.
-        self.frames.send(news.frame).ok();
-        news.gone
+        self.news.send_replace(());
+        gone
     }
 }

@@ -1,12 +1,16 @@
 //! The server's side of the agents: joining, their stream, their reports.
 
 mod check;
-pub mod feed;
+mod facts;
+mod feed;
+mod history;
 pub mod http;
 mod hub;
 mod join;
+mod pack;
 pub mod report;
 mod servers;
+mod sessions;
 
 use api::Id;
 use api::host::HostKind;
@@ -27,7 +31,7 @@ pub fn only(server: &Server, project: &Id, host: &Id, instance: &str) -> Result<
     let here = server.hub.heard_as(host);
     let connected = here.or_else(|| presence::elsewhere(server, project, host));
     match connected {
-        Some(other) if other != instance => Err(hub::in_use()),
+        Some(other) if other != instance => Err(sessions::in_use()),
         _ => Ok(()),
     }
 }

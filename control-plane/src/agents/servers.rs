@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use api::agent::Frame;
 use bytes::Bytes;
 
-use crate::http::lines::line;
+use super::pack::pack_frame;
 use crate::presence::SERVERS;
 use crate::store::Change;
 
@@ -37,13 +37,14 @@ impl Servers {
         let mut urls: Vec<String> = self.0.values().flatten().cloned().collect();
         urls.sort();
         urls.dedup();
-        line(&Frame::Servers { urls })
+        pack_frame(&Frame::Servers { urls })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::agents::pack::tests::unpack;
     use crate::store::Entry;
 
     #[test]
@@ -60,10 +61,8 @@ mod tests {
         assert!(servers.take(&put("b", r#"["https://b:1"]"#)));
         assert!(servers.take(&put("a", r#"["https://a:1","https://b:1"]"#)));
         assert!(!servers.take(&put("b", r#"["https://b:1"]"#)));
-        assert_eq!(
-            servers.frame(),
-            "{\"type\":\"servers\",\"urls\":[\"https://a:1\",\"https://b:1\"]}\n"
-        );
+        let urls = vec!["https://a:1".into(), "https://b:1".into()];
+        assert_eq!(unpack(&[servers.frame()]), [Frame::Servers { urls }]);
         let gone = Change::Delete {
             key: key("a"),
             revision: 2,

@@ -262,7 +262,7 @@ fn parts(writes: Vec<Write>) -> Vec<Vec<Write>> {
 }
 
 /// Adds a change, which comes in the order of revisions, to the batch of its revision.
-fn append(batches: &mut Vec<Batch>, revision: Revision, change: Change) {
+pub(crate) fn append(batches: &mut Vec<Batch>, revision: Revision, change: Change) {
     match batches.last_mut().filter(|last| last.revision == revision) {
         Some(last) => last.changes.push(change),
         None => batches.push(Batch {

@@ -1,6 +1,7 @@
 //! What an agent and a server say to each other, over mutual TLS, always on the agent's initiative.
 //!
-//! An agent joins once ([`JoinRequest`]), then keeps one stream open ([`Frame`]s, newline-delimited JSON) and sends [`Report`]s beside it.
+//! An agent joins once ([`JoinRequest`]), then keeps one stream open ([`Frame`]s, newline-delimited JSON in HTTP's content coding `deflate`)
+//! and sends [`Report`]s beside it.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -180,7 +181,8 @@ pub enum Frame {
         /// All of it.
         facts: Vec<Fact>,
     },
-    /// What has changed between two revisions. An agent that is not at `from` asks anew.
+    /// What has changed between two revisions. An agent at `from`, or between the two, takes it: each fact is as it is at `to`. One that is
+    /// elsewhere has missed something, and asks anew.
     Changes {
         /// Revision that it builds on.
         from: u64,
@@ -191,7 +193,7 @@ pub enum Frame {
     },
     /// Nothing has changed; the server lives.
     Alive {
-        /// Revision up to which everything was told.
+        /// Revision up to which everything was told: an agent that has not come so far has missed something.
         revision: u64,
     },
     /// Where the servers are reached, `https://host:port`: any of them will do. Told at the beginning and when it changes; a server that

@@ -37,6 +37,9 @@ const ANSWER: Duration = Duration::from_secs(30);
 const PING: Duration = Duration::from_secs(4);
 /// … and ended when it has not answered after this.
 const PONG: Duration = Duration::from_secs(6);
+/// Bytes of an answer, and of all, that may be under way. The server's questions whether this end lives stand behind them: over a slow line
+/// the answer must not come too late.
+const UNDER_WAY: (u32, u32) = (256 << 10, 512 << 10);
 /// Largest answer, and longest line of a stream.
 const LARGEST: usize = 64 << 20;
 
@@ -100,6 +103,12 @@ pub enum Error {
         /// How.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Its stream goes on, but nothing comes.
+    #[error("{server} says nothing any more")]
+    Silent {
+        /// Which one.
+        server: String,
     },
     /// The answer is not what it should be.
     #[error("the answer of {server} cannot be understood: {what}")]
@@ -198,7 +207,7 @@ impl Client {
     /// When there is no answer, or a refusal.
     pub async fn lines(&self, path: &str) -> Result<Lines, Error> {
         let response = self.send(Method::GET, path, Bytes::new()).await?;
-        Ok(Lines::new(&self.server, response.into_body()))
+        Lines::new(&self.server, response)
     }
 
     async fn json<T: DeserializeOwned>(
@@ -307,6 +316,8 @@ impl Client {
             .map_err(|source| self.untrusted(source))?;
         let (sender, connection) = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
+            .initial_stream_window_size(UNDER_WAY.0)
+            .initial_connection_window_size(UNDER_WAY.1)
             .keep_alive_interval(PING)
             .keep_alive_timeout(PONG)
             .keep_alive_while_idle(true)

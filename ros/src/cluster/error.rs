@@ -98,7 +98,7 @@ impl From<client::Error> for Error {
             client::Error::Expired { .. } => {
                 "compare the clocks; when they agree, `ros agent leave --force` and join again"
             }
-            client::Error::Broken { .. } => "try again in a moment",
+            client::Error::Broken { .. } | client::Error::Silent { .. } => "try again in a moment",
             client::Error::Certificate(_) => "give the CA's certificate as PEM",
             client::Error::Answer { .. } => {
                 "is this a server of the same release as this program (`ros --version`)?"
