@@ -2,6 +2,7 @@
 //! that ends. Owns the keys that carry this server's name below `/alive/` and `/servers/`: nobody else writes them.
 
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use api::Id;
 use tokio::time::Instant;
 
 use crate::server::Server;
-use crate::store::{Error, LeaseId, Write};
+use crate::store::{Error, LeaseId, Store, Write};
 
 /// Folder of the keys that say which hosts are heard of: `/alive/<project>/<host>/<server>`.
 pub const ALIVE: &str = "/alive/";
@@ -102,7 +103,9 @@ impl Presence<'_> {
         for write in &writes {
             self.said.insert(write.key().to_owned(), None);
         }
-        match self.server.objects.store().write_all(writes).await {
+        let store = &**self.server.objects.store();
+        let writing = store.write_all(writes);
+        match keeping(store, lease, &mut self.kept, writing).await {
             Ok(_) => {
                 self.said = wanted
                     .into_iter()
@@ -176,6 +179,29 @@ impl Presence<'_> {
     }
 }
 
+/// Does the work, and keeps the lease meanwhile: when a thousand hosts come at once it may take longer than the lease lasts.
+async fn keeping<T>(
+    store: &dyn Store,
+    lease: LeaseId,
+    kept: &mut Instant,
+    work: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    let keep = async {
+        loop {
+            tokio::time::sleep(KEEP).await;
+            let asked = Instant::now();
+            if let Err(error) = store.keep(lease).await {
+                return error;
+            }
+            *kept = asked;
+        }
+    };
+    tokio::select! {
+        done = work => done,
+        error = keep => Err(error),
+    }
+}
+
 fn differences(
     said: &BTreeMap<String, Option<Vec<u8>>>,
     wanted: &BTreeMap<String, Vec<u8>>,
@@ -199,6 +225,7 @@ fn differences(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::Sqlite;
 
     #[test]
     fn what_failed_is_said_again() {
@@ -216,6 +243,29 @@ mod tests {
             .map(|write| write.key().to_owned())
             .collect();
         assert_eq!(keys, ["/c", "/b"]);
+    }
+
+    #[tokio::test]
+    async fn the_lease_is_kept_while_much_is_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Sqlite::open(&folder.path().join("s")).unwrap();
+        let lease = store
+            .grant(1 + u32::try_from(KEEP.as_secs()).unwrap())
+            .await
+            .unwrap();
+        let begun = Instant::now();
+        let mut kept = begun;
+        let slow = async {
+            tokio::time::sleep(KEEP + Duration::from_secs(2)).await;
+            store.keep(lease).await
+        };
+        keeping(&store, lease, &mut kept, slow).await.unwrap();
+        assert!(kept >= begun + KEEP);
+        // A lost one ends it.
+        store.revoke(lease).await.unwrap();
+        let never = std::future::pending::<Result<(), Error>>();
+        let ended = keeping(&store, lease, &mut kept, never).await;
+        assert!(matches!(ended, Err(Error::NoLease)), "{ended:?}");
     }
 
     #[test]

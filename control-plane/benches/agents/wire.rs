@@ -22,7 +22,8 @@ use tokio_rustls::TlsConnector;
 
 use crate::Outcome;
 
-/// Longest wait for an answer, as an agent waits.
+/// Longest waits for a connection and for an answer, as an agent waits.
+const CONNECT: Duration = Duration::from_secs(10);
 const ANSWER: Duration = Duration::from_secs(30);
 
 /// An open connection.
@@ -104,6 +105,14 @@ pub async fn connect(
     tls: &Arc<ClientConfig>,
     received: &Arc<AtomicU64>,
 ) -> Outcome<Sender> {
+    tokio::time::timeout(CONNECT, open(server, tls, received)).await?
+}
+
+async fn open(
+    server: SocketAddr,
+    tls: &Arc<ClientConfig>,
+    received: &Arc<AtomicU64>,
+) -> Outcome<Sender> {
     let inner = TcpStream::connect(server).await?;
     inner.set_nodelay(true)?;
     let counting = Counting {
@@ -136,7 +145,8 @@ pub async fn ask(sender: &Sender, path: &str, body: Vec<u8>) -> Outcome<Response
         .uri(format!("https://{}{path}", api::SERVER_NAME))
         .header("content-type", "application/json")
         .body(Full::new(Bytes::from(body)))?;
-    let response = sender.clone().send_request(request).await?;
+    let mut sender = sender.clone();
+    let response = tokio::time::timeout(ANSWER, sender.send_request(request)).await??;
     if response.status().is_success() {
         return Ok(response);
     }
