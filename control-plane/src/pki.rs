@@ -2,7 +2,7 @@
 //! short-lived, so that nothing must be revoked by list: who is removed is refused by name.
 
 use std::net::IpAddr;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use api::Id;
 use jiff::Timestamp;
@@ -16,6 +16,9 @@ use sha2::{Digest, Sha256};
 const DAY: Duration = Duration::from_secs(86_400);
 /// Lifetime of the CA.
 const CA_LIFETIME: Duration = Duration::from_secs(10 * 365 * 86_400);
+/// From when on the CA is valid, and before when no clock is right: 2026-01-01. A cluster is often made by a machine that has just started
+/// and does not know the time yet; its CA must outlast that.
+const EARLIEST: u64 = 1_767_225_600;
 /// Lifetime of all other certificates; they are renewed when two thirds of it have passed.
 const LIFETIME: Duration = Duration::from_secs(30 * 86_400);
 /// Clocks differ.
@@ -92,6 +95,9 @@ impl CaPem {
     pub fn fresh(now: Timestamp) -> Result<Self, Error> {
         let key = KeyPair::generate().map_err(Error::Make)?;
         let mut params = params("RancherOS cluster CA", now, CA_LIFETIME)?;
+        let earliest = UNIX_EPOCH + Duration::from_secs(EARLIEST);
+        params.not_before = earliest.into();
+        params.not_after = (SystemTime::from(now).max(earliest) + CA_LIFETIME).into();
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let certificate = params.self_signed(&key).map_err(Error::Make)?;
@@ -198,7 +204,7 @@ fn params(name: &str, now: Timestamp, lifetime: Duration) -> Result<CertificateP
     params.distinguished_name.push(DnType::CommonName, name);
     params.use_authority_key_identifier_extension = true;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    let now = std::time::SystemTime::from(now);
+    let now = SystemTime::from(now);
     params.not_before = (now - SKEW).into();
     params.not_after = (now + lifetime).into();
     Ok(params)

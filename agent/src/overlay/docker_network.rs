@@ -13,6 +13,8 @@ use bollard::query_parameters::{
     ListContainersOptionsBuilder, ListNetworksOptions, ListNetworksOptionsBuilder,
 };
 
+use ipnet::Ipv4Net;
+
 use super::desired::{Desired, gateway};
 
 /// Label of Docker's network: id of the project's network.
@@ -201,6 +203,14 @@ pub fn wanted(desired: &Desired, mtu: u32) -> Made {
     }
 }
 
+/// Addresses that no container gets: one that ends like a network's own is taken for one by people and by firewalls. Docker itself keeps
+/// that of the whole subnet.
+fn reserved(made: &Made) -> Option<HashMap<String, String>> {
+    let (range, subnet): (Ipv4Net, Ipv4Net) = (made.range.parse().ok()?, made.subnet.parse().ok()?);
+    let own = range.network();
+    (own != subnet.network()).then(|| HashMap::from([("block".to_owned(), own.to_string())]))
+}
+
 /// Makes it.
 ///
 /// # Errors
@@ -220,7 +230,7 @@ pub async fn create(docker: &Docker, bridge: &Bridge, filters: bool) -> Result<(
         subnet: Some(made.subnet.clone()),
         ip_range: Some(made.range.clone()),
         gateway: Some(made.gateway.clone()),
-        auxiliary_addresses: None,
+        auxiliary_addresses: reserved(made),
     };
     let request = NetworkCreateRequest {
         name: bridge.name.clone(),
@@ -294,6 +304,23 @@ fn off(result: Result<(), Error>) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_first_address_of_a_block_is_nobodys() {
+        let of = |range: &str| {
+            let (subnet, range) = ("10.42.0.0/16".to_owned(), range.to_owned());
+            let made = Made {
+                subnet,
+                range,
+                ..Made::default()
+            };
+            reserved(&made).map(|mut all| all.remove("block").unwrap())
+        };
+        assert_eq!(of("10.42.3.0/24").as_deref(), Some("10.42.3.0"));
+        assert_eq!(of("10.42.3.16/28").as_deref(), Some("10.42.3.16"));
+        // Docker has it reserved, and would refuse it.
+        assert_eq!(of("10.42.0.0/24"), None);
+    }
 
     #[test]
     fn versions_are_read() {

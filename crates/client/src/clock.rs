@@ -10,9 +10,11 @@ use crate::Error;
 
 /// What a failure of the connection to `server` says of clocks, if it is about them.
 pub fn judge(server: &str, error: &(dyn StdError + 'static)) -> Option<Error> {
-    let failure = find(error)?;
     let server = server.to_owned();
     let here = now();
+    let Some(failure) = find(error) else {
+        return is_told(error).then_some(Error::Expired { server, here });
+    };
     match failure {
         rustls::Error::InvalidCertificate(refused) => Some(Error::Clock {
             server,
@@ -43,6 +45,12 @@ fn find<'e>(error: &'e (dyn StdError + 'static)) -> Option<&'e rustls::Error> {
         };
     }
     None
+}
+
+/// HTTP/2 keeps the words of what broke the connection only.
+fn is_told(error: &(dyn StdError + 'static)) -> bool {
+    let alert = rustls::Error::AlertReceived(AlertDescription::CertificateExpired).to_string();
+    api::problem::chain(error).contains(&alert)
 }
 
 fn validity(refused: &CertificateError) -> Option<String> {
