@@ -1,8 +1,8 @@
-//! Files that must be whole or not there, and secret: written beside, flushed, and renamed; mode 0600.
+//! Files that must be whole or not there, and secret: mode 0600, in a folder for their owner only.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -43,26 +43,7 @@ pub fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Error> {
 pub fn write(path: &Path, value: &impl Serialize) -> Result<(), Error> {
     let failed = |error| Error::Write(path.to_owned(), error);
     let bytes = serde_json::to_vec(value).map_err(|error| failed(error.into()))?;
-    let folder = path.parent().unwrap_or(Path::new("/"));
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)
-        .map_err(failed)?;
-    let beside = path.with_extension("new");
-    let flush = || {
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&beside)?;
-        file.write_all(&bytes)?;
-        file.sync_all()?;
-        fs::rename(&beside, path)?;
-        File::open(folder)?.sync_all()
-    };
-    flush().map_err(failed)
+    files::write(path, &bytes, files::SECRET).map_err(failed)
 }
 
 /// Held by the one process that works with a folder.

@@ -126,9 +126,5 @@ impl Sources {
 
 /// Readable by everybody; whole or as before.
 fn write(path: &Path, status: &Status) -> io::Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("/"));
-    fs::create_dir_all(folder)?;
-    let beside = path.with_extension("new");
-    fs::write(&beside, serde_json::to_vec_pretty(status)?)?;
-    fs::rename(&beside, path)
+    files::write(path, &serde_json::to_vec_pretty(status)?, files::PUBLIC)
 }

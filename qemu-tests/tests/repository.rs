@@ -21,6 +21,7 @@ const MAY_USE: [(&str, &[&str]); 12] = [
             "api",
             "client",
             "control-plane",
+            "files",
             "kernel",
             "os-config",
             "system-services",
@@ -31,10 +32,12 @@ const MAY_USE: [(&str, &[&str]); 12] = [
     ("cluster-tests", &["api", "client", "qemu-tests"]),
     ("crates/api", &[]),
     ("crates/client", &["api"]),
-    ("agent", &["api", "client", "control-plane"]),
+    ("crates/files", &[]),
+    ("agent", &["api", "client", "control-plane", "files"]),
     ("control-plane", &["api", "client"]),
 ];
-const OURS: [&str; 12] = [
+const OURS: [&str; 13] = [
+    "files",
     "kernel",
     "os-config",
     "init",

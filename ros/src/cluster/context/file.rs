@@ -1,9 +1,9 @@
 //! The file of contexts. It holds keys: it is written beside and renamed, for its owner only.
 
 use std::collections::BTreeMap;
-use std::fs::{self, DirBuilder, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -67,28 +67,8 @@ impl Contexts {
     pub fn save(&self) -> Result<()> {
         let path = path()?;
         let text = serde_yaml::to_string(self).map_err(|error| Error::Other(error.to_string()))?;
-        let write = || {
-            let folder = path.parent().unwrap_or(&path);
-            DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(folder)?;
-            let beside = path.with_extension("new");
-            // One that was left behind keeps its mode.
-            fs::remove_file(&beside).or_else(|error| match error.kind() {
-                io::ErrorKind::NotFound => Ok(()),
-                _ => Err(error),
-            })?;
-            let mut file = OpenOptions::new()
-                .write(true)
-                .create_new(true)
-                .mode(0o600)
-                .open(&beside)?;
-            file.write_all(text.as_bytes())?;
-            file.sync_all()?;
-            fs::rename(&beside, &path)
-        };
-        write().map_err(|error| Error::Write(path.clone(), error))
+        files::write(&path, text.as_bytes(), files::SECRET)
+            .map_err(|error| Error::Write(path.clone(), error))
     }
 
     /// One of them.
