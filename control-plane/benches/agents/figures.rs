@@ -4,6 +4,9 @@ use serde::Serialize;
 
 use crate::Outcome;
 
+/// How much a change may cost a host more when there are more hosts.
+const GROWTH: f64 = 1.25;
+
 /// Times in seconds and milliseconds, memory in MiB, processors in percent of one. "Simulation" is the hosts' side, in a process of its own on
 /// the same processors.
 #[derive(Debug, Default, Serialize)]
@@ -48,7 +51,7 @@ impl Figures {
     ///
     /// # Errors
     /// What was.
-    pub fn judge(&self) -> Outcome<()> {
+    fn judge(&self) -> Outcome<()> {
         let hosts = self.hosts;
         if self.gaps > 0 || self.lost > 0 || self.back_lost > 0 {
             return Err(format!(
@@ -64,6 +67,26 @@ impl Figures {
         }
         Ok(())
     }
+}
+
+/// Whether nothing was lost in any run, and a change costs a host no more in a larger cluster.
+///
+/// # Errors
+/// What is worse than it may be.
+pub fn judge(all: &[Figures]) -> Outcome<()> {
+    all.iter().try_for_each(Figures::judge)?;
+    for pair in all.windows(2) {
+        let (fewer, more) = (&pair[0], &pair[1]);
+        let limit = fewer.bytes_per_change_per_host * GROWTH;
+        if more.hosts > fewer.hosts && more.bytes_per_change_per_host > limit {
+            return Err(format!(
+                "a change takes {:.0} bytes to each of {} hosts, at most {limit:.0} are allowed after {} hosts",
+                more.bytes_per_change_per_host, more.hosts, fewer.hosts
+            )
+            .into());
+        }
+    }
+    Ok(())
 }
 
 /// For people.

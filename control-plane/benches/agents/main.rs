@@ -34,5 +34,5 @@ async fn main() -> Outcome<()> {
         figures::table(&all);
     }
     println!("{}", serde_json::to_string(&all)?);
-    all.iter().try_for_each(Figures::judge)
+    figures::judge(&all)
 }
