@@ -9,7 +9,7 @@ use qemu_tests::error::HarnessError;
 use qemu_tests::judge::ensure;
 
 /// (crate folder, crates of ours that it may use). Everything else of ours is forbidden to it.
-const MAY_USE: [(&str, &[&str]); 12] = [
+const MAY_USE: [(&str, &[&str]); 13] = [
     ("crates/kernel", &[]),
     ("crates/os-config", &["kernel"]),
     ("init", &["kernel", "os-config"]),
