@@ -19,7 +19,7 @@ const CA_LIFETIME: Duration = Duration::from_secs(10 * 365 * 86_400);
 /// From when on the CA is valid, and before when no clock is right: 2026-01-01. A cluster is often made by a machine that has just started
 /// and does not know the time yet; its CA must outlast that.
 const EARLIEST: u64 = 1_767_225_600;
-/// Lifetime of all other certificates; they are renewed when two thirds of it have passed.
+/// Lifetime of all other certificates. Servers renew theirs after a third of it, hosts when two thirds have passed.
 const LIFETIME: Duration = Duration::from_secs(30 * 86_400);
 /// Clocks differ.
 const SKEW: Duration = DAY;

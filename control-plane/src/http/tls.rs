@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
+use rustls::server::{
+    ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier,
+};
 use rustls::sign::CertifiedKey;
 use rustls::{RootCertStore, ServerConfig};
 use tokio::sync::watch;
@@ -79,12 +81,14 @@ pub fn config(
             .build()
             .map_err(unusable)?;
     let mut config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
+        // Older versions show a client's certificate to whoever listens.
+        .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(unusable)?
         .with_client_cert_verifier(clients)
         .with_cert_resolver(Arc::new(Current(certificate)));
     config.alpn_protocols = vec![H2.to_vec(), b"http/1.1".to_vec()];
     // Whoever comes back proves anew who it is, with a certificate that may be another one by now.
     config.send_tls13_tickets = 0;
+    config.session_storage = Arc::new(NoServerSessionStorage {});
     Ok(Arc::new(config))
 }
