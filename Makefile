@@ -4,6 +4,8 @@
 PACKAGES := bc bison btrfs-progs build-essential ca-certificates ccache cpio debian-archive-keyring dhcpcd-base dnsmasq-base docker.io dosfstools dpkg-dev e2fsprogs flex \
 	grub-efi-amd64-bin grub-common iproute2 isolinux kmod libelf-dev libprotobuf-dev libssl-dev mmdebstrap mtools openssh-client ovmf protobuf-compiler \
 	qemu-system-x86 squashfs-tools syslinux-common util-linux xfsprogs xorriso xz-utils zstd
+# What the program `ros` alone is built with.
+ROS_PACKAGES := build-essential ca-certificates libprotobuf-dev protobuf-compiler
 # Servers that only the tests meet: whoever just builds does not want them on the machine.
 TEST_PACKAGES := aardvark-dns etcd-client etcd-server iperf3
 
@@ -19,6 +21,10 @@ help: ## Show this list
 .PHONY: setup
 setup: ## Install the Debian packages that the other targets need
 	$(call install,$(PACKAGES))
+
+.PHONY: setup-ros
+setup-ros: ## Install the few Debian packages that the program `ros` alone needs
+	$(call install,$(ROS_PACKAGES))
 
 .PHONY: setup-tests
 setup-tests: ## The same with those that only tests need
@@ -39,7 +45,7 @@ image: setup ## Build kernel, initrd, ISO, manifest and SBOM into build/
 	$(IMAGE) all
 
 .PHONY: ros
-ros: setup ## Build the program `ros`, with the server of a cluster, for any Linux, into build/
+ros: setup-ros ## Build the program `ros`, with the server of a cluster, for any Linux, into build/
 	$(CARGO) build --quiet --release --locked --package ros
 	install -D $$($(CARGO) metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/x86_64-unknown-linux-gnu/release/ros build/ros
 
