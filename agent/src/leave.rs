@@ -1,13 +1,20 @@
 //! How a host leaves: its network, its keys and its identity go; its containers stay.
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use api::agent::LeaveRequest;
+use api::problem::Reason;
 use bollard::Docker;
 
 use crate::catalog::Catalog;
 use crate::identity::Identity;
+use crate::status;
 use crate::{join, overlay};
+
+/// How long a server may take to find the old connection of an agent that has ended to be dead.
+const PATIENCE: Duration = Duration::from_secs(11);
+const PAUSE: Duration = Duration::from_millis(500);
 
 /// Takes everything down that the agent has made on this host. Gives what could not be done; it may be run again.
 pub async fn take_down(folder: &Path, docker: Option<&Docker>) -> Vec<String> {
@@ -27,13 +34,31 @@ pub async fn take_down(folder: &Path, docker: Option<&Docker>) -> Vec<String> {
     problems
 }
 
-/// Tells the cluster that this host leaves it. `instance` is the agent that runs here; empty when none does.
+/// Tells the cluster that this host leaves it. An agent that runs here says in the file `status` which one it is.
 ///
 /// # Errors
 /// When no server has taken it: the host stays in the cluster's list.
-pub async fn say(folder: &Path, instance: String) -> Result<(), Error> {
+pub async fn say(folder: &Path, status: &Path) -> Result<(), Error> {
+    let begun = Instant::now();
+    loop {
+        match ask(folder, status).await {
+            // An agent that has just started or ended is not known as such yet, here or at the server.
+            Err(Error::Server(client::Error::Refused(problem)))
+                if problem.reason == Reason::Exists && begun.elapsed() < PATIENCE =>
+            {
+                tokio::time::sleep(PAUSE).await;
+            }
+            other => return other,
+        }
+    }
+}
+
+async fn ask(folder: &Path, status: &Path) -> Result<(), Error> {
     let identity = Identity::load(folder)?.ok_or(Error::NotJoined)?;
-    let request = LeaveRequest { instance };
+    let running = status::read(status).map(|status| status.instance);
+    let request = LeaveRequest {
+        instance: running.unwrap_or_default(),
+    };
     let mut last = None;
     for server in &identity.servers {
         let left: Result<serde::de::IgnoredAny, _> = match identity.client(server) {

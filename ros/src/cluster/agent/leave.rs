@@ -30,11 +30,9 @@ pub struct LeaveArgs {
 
 /// Runs `ros agent leave`.
 pub async fn run(args: LeaveArgs) -> Outcome {
-    let running = agent::status::read(&args.place.status);
-    let instance = running.map(|status| status.instance).unwrap_or_default();
     let said = match args.local {
         true => Ok(()),
-        false => leave::say(&args.place.data, instance).await,
+        false => leave::say(&args.place.data, &args.place.status).await,
     };
     match said {
         Ok(()) => {}
