@@ -10,10 +10,14 @@ use std::time::{Duration, SystemTime};
 
 use api::agent::Seen;
 use bollard::Docker;
-use bollard::models::{ContainerInspectResponse, EventMessage, EventMessageTypeEnum};
+use bollard::errors::Error;
+use bollard::models::{
+    ContainerInspectResponse, ContainerSummary, EventMessage, EventMessageTypeEnum,
+};
 use bollard::query_parameters::{EventsOptions, InspectContainerOptions, ListContainersOptions};
 use futures_util::StreamExt;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::overlay::{DockerNetwork, State};
@@ -29,6 +33,11 @@ const NETWORK: Duration = Duration::from_secs(10);
 /// Events that were sent while the listing was made are sent again by Docker, from this long before it.
 const OVERLAP: Duration = Duration::from_secs(1);
 
+/// Docker tells of a container within this time, or something holds that one up.
+const LOOK: Duration = Duration::from_secs(10);
+/// What Docker could not tell of is asked for again this much later.
+const AGAIN: Duration = Duration::from_secs(60);
+
 /// The containers of this host, by Docker's id.
 pub type Local = BTreeMap<String, Seen>;
 
@@ -41,10 +50,12 @@ pub async fn run(
 ) {
     let mut watcher = Watcher {
         docker,
+        patience: LOOK,
         network,
         local,
         known: BTreeMap::new(),
         problems: BTreeMap::new(),
+        unread: BTreeMap::new(),
     };
     let follow = async {
         loop {
@@ -59,10 +70,20 @@ pub async fn run(
 
 struct Watcher {
     docker: Docker,
+    /// [`LOOK`], or less.
+    patience: Duration,
     network: watch::Receiver<State>,
     local: watch::Sender<Option<Arc<Local>>>,
     known: BTreeMap<String, Observed>,
     problems: BTreeMap<String, String>,
+    /// Those that Docker could not tell of when it was asked last.
+    unread: BTreeMap<String, Unread>,
+}
+
+/// A container that Docker has listed, and cannot tell of.
+struct Unread {
+    why: String,
+    at: Instant,
 }
 
 /// How closely a listing looks.
@@ -76,7 +97,7 @@ enum Look {
 
 impl Watcher {
     /// Lists, then follows the events until Docker breaks the stream.
-    async fn follow(&mut self) -> Result<(), bollard::errors::Error> {
+    async fn follow(&mut self) -> Result<(), Error> {
         // Told before the network is known, containers would have no address in it: after each restart their names would be gone for a moment.
         let is_known = |state: &State| state.network.is_some();
         let waiting = self.network.wait_for(is_known);
@@ -117,7 +138,7 @@ impl Watcher {
         self.network.borrow().network.clone()
     }
 
-    async fn list(&mut self, look: Look) -> Result<(), bollard::errors::Error> {
+    async fn list(&mut self, look: Look) -> Result<(), Error> {
         let network = self.docker_network();
         let options = ListContainersOptions {
             all: true,
@@ -127,18 +148,26 @@ impl Watcher {
         let ids: Vec<&String> = listed.iter().filter_map(|one| one.id.as_ref()).collect();
         self.known.retain(|id, _| ids.contains(&id));
         self.problems.retain(|id, _| ids.contains(&id));
+        self.unread.retain(|id, _| ids.contains(&id));
         for summary in &listed {
             let Some(id) = &summary.id else { continue };
             let known = self.known.get(id);
-            if look == Look::Everything || observe::is_news(summary, known, network.as_ref()) {
+            let is_due = |unread: &Unread| unread.at.elapsed() >= AGAIN;
+            if look == Look::Everything
+                || observe::is_news(summary, known, network.as_ref())
+                || self.unread.get(id).is_some_and(is_due)
+            {
                 self.inspect(id).await?;
+            }
+            if self.unread.contains_key(id) {
+                self.go_by_listing(id, summary);
             }
         }
         self.publish();
         Ok(())
     }
 
-    async fn take(&mut self, event: EventMessage) -> Result<(), bollard::errors::Error> {
+    async fn take(&mut self, event: EventMessage) -> Result<(), Error> {
         let actor = event.actor.unwrap_or_default();
         let attributes = actor.attributes.unwrap_or_default();
         let id = match event.typ {
@@ -155,6 +184,7 @@ impl Watcher {
         if action == "destroy" {
             self.known.remove(&id);
             self.problems.remove(&id);
+            self.unread.remove(&id);
         } else {
             self.inspect(&id).await?;
         }
@@ -162,8 +192,34 @@ impl Watcher {
         Ok(())
     }
 
-    /// Looks at a container closely, and connects it when its labels say so.
-    async fn inspect(&mut self, id: &str) -> Result<(), bollard::errors::Error> {
+    /// Looks at a container closely. What concerns that one alone, such as a damaged layer, is told as its problem and does not keep the others back.
+    async fn inspect(&mut self, id: &str) -> Result<(), Error> {
+        match self.wire(id).await {
+            Ok(()) => drop(self.unread.remove(id)),
+            Err(error) if is_of_one(&error) => {
+                let why = format!("Docker cannot tell of this container: {error}");
+                if self.unread.get(id).is_none_or(|unread| unread.why != why) {
+                    eprintln!("agent: container {id}: {why}");
+                }
+                let at = Instant::now();
+                self.unread.insert(id.to_owned(), Unread { why, at });
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// What Docker cannot tell of is known by its line in the listing, and by what was known before.
+    fn go_by_listing(&mut self, id: &str, summary: &ContainerSummary) {
+        let network = self.docker_network();
+        match observe::listed(summary, self.known.get(id), network.as_ref()) {
+            Some(seen) => drop(self.known.insert(id.to_owned(), seen)),
+            None => drop(self.known.remove(id)),
+        }
+    }
+
+    /// Reads a container, and connects it when its labels say so.
+    async fn wire(&mut self, id: &str) -> Result<(), Error> {
         let Some(mut inspected) = self.read(id).await? else {
             self.known.remove(id);
             return Ok(());
@@ -207,17 +263,14 @@ impl Watcher {
         }
     }
 
-    async fn read(
-        &self,
-        id: &str,
-    ) -> Result<Option<ContainerInspectResponse>, bollard::errors::Error> {
-        let read = self
+    async fn read(&self, id: &str) -> Result<Option<ContainerInspectResponse>, Error> {
+        let asked = self
             .docker
-            .inspect_container(id, None::<InspectContainerOptions>)
-            .await;
-        match read {
+            .inspect_container(id, None::<InspectContainerOptions>);
+        let read = tokio::time::timeout(self.patience, asked).await;
+        match read.unwrap_or(Err(Error::RequestTimeoutError)) {
             Ok(inspected) => Ok(Some(inspected)),
-            Err(bollard::errors::Error::DockerResponseServerError {
+            Err(Error::DockerResponseServerError {
                 status_code: 404, ..
             }) => Ok(None),
             Err(error) => Err(error),
@@ -232,7 +285,9 @@ impl Watcher {
                 seen.status.address = owner.seen.status.address;
                 seen.status.mac.clone_from(&owner.seen.status.mac);
             }
-            seen.status.problems.extend(self.problems.get(id).cloned());
+            let unread = self.unread.get(id).map(|unread| &unread.why);
+            let problems = self.problems.get(id).into_iter().chain(unread);
+            seen.status.problems.extend(problems.cloned());
             (id.clone(), seen)
         });
         let fresh: Local = seen.collect();
@@ -245,3 +300,18 @@ impl Watcher {
         });
     }
 }
+
+/// Whether an answer is bad for what was asked, and not for everything: the connection to Docker is good.
+fn is_of_one(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::DockerResponseServerError { .. }
+            | Error::JsonDataError { .. }
+            | Error::JsonSerdeError { .. }
+            | Error::StrParseError { .. }
+            | Error::RequestTimeoutError
+    )
+}
+
+#[cfg(test)]
+mod tests;

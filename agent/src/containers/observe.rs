@@ -6,8 +6,8 @@ use std::net::Ipv4Addr;
 use api::agent::Seen;
 use api::container::{ContainerState, ContainerStatus, Port};
 use bollard::models::{
-    ContainerInspectResponse, ContainerStateStatusEnum, ContainerSummary,
-    ContainerSummaryStateEnum, EndpointSettings, NetworkSettings,
+    ContainerConfig, ContainerInspectResponse, ContainerStateStatusEnum, ContainerSummary,
+    ContainerSummaryStateEnum, EndpointSettings, HostConfig, NetworkSettings,
 };
 use std::collections::HashMap;
 
@@ -79,6 +79,62 @@ pub fn mode(inspected: &ContainerInspectResponse) -> &str {
         .unwrap_or_default()
 }
 
+/// A container as a listing shows it, with what was `known` of it before: less than [`observed`], for when Docker cannot tell more.
+#[must_use]
+pub fn listed(
+    summary: &ContainerSummary,
+    known: Option<&Observed>,
+    network: Option<&DockerNetwork>,
+) -> Option<Observed> {
+    let status = summary.state?.to_string().parse().ok();
+    let settings = summary.network_settings.clone();
+    let mode = summary
+        .host_config
+        .clone()
+        .and_then(|host| host.network_mode);
+    let inspected = ContainerInspectResponse {
+        id: summary.id.clone(),
+        name: listed_name(summary).map(str::to_owned),
+        state: Some(bollard::models::ContainerState {
+            status,
+            ..Default::default()
+        }),
+        config: Some(ContainerConfig {
+            image: summary.image.clone(),
+            labels: summary.labels.clone(),
+            ..ContainerConfig::default()
+        }),
+        host_config: Some(HostConfig {
+            network_mode: mode,
+            ..HostConfig::default()
+        }),
+        network_settings: Some(NetworkSettings {
+            networks: settings.and_then(|settings| settings.networks),
+            ..NetworkSettings::default()
+        }),
+        ..ContainerInspectResponse::default()
+    };
+    let mut one = observed(&inspected, network)?;
+    if let Some(known) = known {
+        let (status, before) = (&mut one.seen.status, &known.seen.status);
+        status.hostname.clone_from(&before.hostname);
+        status.started = before.started;
+        if before.state == status.state {
+            status.ports.clone_from(&before.ports);
+        }
+    }
+    Some(one)
+}
+
+/// Docker's name in a listing, without the slash.
+fn listed_name(summary: &ContainerSummary) -> Option<&str> {
+    let names = summary.names.iter().flatten();
+    // A link to another container has a second slash.
+    names
+        .map(|name| name.strip_prefix('/').unwrap_or(name))
+        .find(|name| !name.contains('/'))
+}
+
 /// Whether what a listing says differs from what is known: then the container is worth a closer look.
 #[must_use]
 pub fn is_news(
@@ -96,11 +152,7 @@ pub fn is_news(
         ContainerSummaryStateEnum::CREATED => None,
         _ => Some(ContainerState::Stopped),
     });
-    let name = summary.names.as_ref().and_then(|names| {
-        // A link to another container has a second slash.
-        names.iter().find(|name| !name[1..].contains('/'))
-    });
-    let name = name.map(|name| name.trim_start_matches('/'));
+    let name = listed_name(summary);
     let networks = summary
         .network_settings
         .as_ref()
