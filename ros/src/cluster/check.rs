@@ -1,5 +1,5 @@
-//! `ros cluster check`: which hosts reach which, over what, how quickly, and what to do about what is wrong. The hosts measure; this
-//! reads what they have found and judges it.
+//! `ros cluster check`: which hosts reach which, over what, how quickly, with which packets and clocks, and what to do about what is
+//! wrong. The hosts measure; this reads what they have found and judges it.
 
 mod between;
 mod judge;
@@ -33,7 +33,7 @@ enum Action {
         after_help = "The hosts look at each other every 30 seconds: what was just changed shows a moment later.\n\nExamples:\n  ros cluster check\n  ros cluster check --format json"
     )]
     Check {
-        /// Show every way between hosts, also in a large cluster
+        /// Show every host and every way between hosts, also in a large cluster
         #[arg(long)]
         all: bool,
     },

@@ -144,8 +144,9 @@ async fn set(remote: &Remote, changes: &Changes) -> Result<Host> {
         .await
 }
 
-fn state(host: &Host) -> &'static str {
-    match host.status.state {
+/// As people read it.
+pub fn state_name(state: HostState) -> &'static str {
+    match state {
         HostState::Joining => "joining",
         HostState::Connected => "connected",
         HostState::Reconnecting => "reconnecting",
@@ -162,7 +163,7 @@ fn rows(hosts: &[Host], containers: Option<&BTreeMap<String, usize>>) -> String 
             let count = containers.map(|all| all.get(host.meta.id.as_str()).copied());
             [
                 host.meta.name.clone(),
-                state(host).to_owned(),
+                state_name(status.state).to_owned(),
                 or_dash(status.since.map(|since| ago(now, since))),
                 or_dash(host.spec.address.or(status.address)),
                 or_dash(status.block),
@@ -206,7 +207,7 @@ fn text(host: &Host, containers: usize, now: Timestamp) -> String {
     line("Id", host.meta.id.to_string());
     line(
         "State",
-        format!("{}, since {}", state(host), or_dash(since)),
+        format!("{}, since {}", state_name(status.state), or_dash(since)),
     );
     line("Joined", ago(now, host.meta.created));
     line("Address", or_dash(host.spec.address.or(status.address)));

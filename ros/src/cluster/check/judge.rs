@@ -50,6 +50,10 @@ pub struct Standing {
     pub state: HostState,
     /// Where the others reach it.
     pub address: Option<IpAddr>,
+    /// Largest packet of the link it reaches the others by, bytes, as it tells.
+    pub link_mtu: Option<u32>,
+    /// Largest packet of its containers that fits into that link, bytes.
+    pub mtu: Option<u32>,
     /// How far its clock is ahead of the server's, milliseconds.
     pub clock_skew_ms: Option<i64>,
     /// When it has looked, as far as it has told.
@@ -91,7 +95,7 @@ impl Finding {
 pub fn judge(hosts: &[Host], network: Option<&Network>, now: Timestamp) -> Verdict {
     let mut verdict = Verdict {
         network: network.map(over),
-        hosts: hosts.iter().map(standing).collect(),
+        hosts: standings(hosts, network),
         ways: ways(hosts),
         problems: Vec::new(),
         notes: Vec::new(),
@@ -128,14 +132,30 @@ pub fn port(network: &Network) -> Option<u16> {
     Some(spec.port.unwrap_or(usual))
 }
 
-fn standing(host: &Host) -> Standing {
-    Standing {
-        host: host.meta.name.clone(),
-        state: host.status.state,
-        address: address(host),
-        clock_skew_ms: host.status.reach.clock_skew_ms,
-        looked: host.status.reach.at,
-    }
+fn standings(hosts: &[Host], network: Option<&Network>) -> Vec<Standing> {
+    let over_ipv6 = hosts.iter().filter_map(address).any(|at| at.is_ipv6());
+    let standing = |host: &Host| {
+        let link_mtu = Some(host.status.facts.mtu).filter(|mtu| *mtu > 0);
+        Standing {
+            host: host.meta.name.clone(),
+            state: host.status.state,
+            address: address(host),
+            link_mtu,
+            mtu: network
+                .zip(link_mtu)
+                .and_then(|(network, link)| room(network, link, over_ipv6)),
+            clock_skew_ms: host.status.reach.clock_skew_ms,
+            looked: host.status.reach.at,
+        }
+    };
+    hosts.iter().map(standing).collect()
+}
+
+/// What an agent makes of its link: what the encapsulation leaves, at most what the network was set to.
+fn room(network: &Network, link: u32, over_ipv6: bool) -> Option<u32> {
+    let spec = &network.spec;
+    let room = link.checked_sub(spec.encapsulation.overhead(over_ipv6))?;
+    Some(spec.mtu.map_or(room, |mtu| mtu.min(room)))
 }
 
 /// Where the others reach a host.

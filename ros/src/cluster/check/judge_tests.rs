@@ -160,6 +160,40 @@ fn large_packets_addresses_and_what_is_new() {
 }
 
 #[test]
+fn of_many_hosts_those_are_shown_that_differ() {
+    let mut all = hosts(40);
+    all[1].status.state = HostState::Reconnecting;
+    all[2].status.reach.clock_skew_ms = Some(-5_500);
+    all[3].status.facts.mtu = 1400;
+    all[4].status.facts.mtu = 0;
+    all.iter_mut()
+        .for_each(|host| host.status.reach.peers.clear());
+    insta::assert_snapshot!(told(&all, &network(Encapsulation::Wireguard)));
+}
+
+#[test]
+fn the_mtu_of_a_host_is_what_its_link_and_the_network_leave() {
+    let mtu = |hosts: &[Host], network: &Network| {
+        let verdict = judge(hosts, Some(network), now());
+        (verdict.hosts[0].link_mtu, verdict.hosts[0].mtu)
+    };
+    let mut wireguard = network(Encapsulation::Wireguard);
+    let mut all = hosts(2);
+    assert_eq!(mtu(&all, &wireguard), (Some(1500), Some(1440)));
+    wireguard.spec.mtu = Some(1400);
+    assert_eq!(mtu(&all, &wireguard), (Some(1500), Some(1400)));
+    wireguard.spec.mtu = Some(9000);
+    all[1].spec.address = Some("fd00::2".parse().unwrap());
+    assert_eq!(mtu(&all, &wireguard), (Some(1500), Some(1420)));
+    all[0].status.facts.mtu = 0;
+    assert_eq!(mtu(&all, &wireguard), (None, None));
+    assert_eq!(
+        mtu(&hosts(2), &network(Encapsulation::Direct)),
+        (Some(1500), Some(1500))
+    );
+}
+
+#[test]
 fn one_host_and_none() {
     let network = network(Encapsulation::Wireguard);
     assert!(told(&hosts(1), &network).ends_with("\n1 host, 0 ways: nothing to reach yet.\n"));

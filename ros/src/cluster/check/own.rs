@@ -85,12 +85,17 @@ fn wrong_address(host: &Host) -> Option<Finding> {
     }
 }
 
+/// Whether a clock differs too much, milliseconds.
+pub fn is_off(skew: i64) -> bool {
+    skew.unsigned_abs() > SKEW
+}
+
 fn clock(host: &Host) -> Option<Finding> {
     let skew = host.status.reach.clock_skew_ms?;
-    let off = skew.unsigned_abs();
-    if off <= SKEW || !is_connected(host) {
+    if !is_off(skew) || !is_connected(host) {
         return None;
     }
+    let off = skew.unsigned_abs();
     let name = &host.meta.name;
     let direction = if skew > 0 { "ahead of" } else { "behind" };
     let mut advice = format!(

@@ -1,19 +1,26 @@
 //! A verdict for people.
 
+use std::collections::BTreeMap;
+
+use api::host::HostState;
 use jiff::Timestamp;
 
-use super::judge::{Finding, Over, Verdict, Way};
-use crate::table::{ago, or_dash, table};
+use super::judge::{Finding, Over, Standing, Verdict, Way};
+use super::own;
+use crate::cluster::hosts::state_name;
+use crate::table::{ago, length as span, or_dash, table};
 
-/// More ways than these are not read by anybody.
+/// More ways than these are not read by anybody …
 const READABLE: usize = 60;
+/// … and more hosts than these neither.
+const READABLE_HOSTS: usize = 30;
 
 /// How much is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Length {
-    /// Every way.
+    /// Every host and way.
     Whole,
-    /// Of many ways those that are not good.
+    /// Of many hosts and ways those that are not good.
     Readable,
 }
 
@@ -23,28 +30,8 @@ pub fn text(verdict: &Verdict, length: Length, now: Timestamp) -> String {
         Some(over) => network(over),
         None => "The project has no network.\n".to_owned(),
     };
-    let is_shown =
-        |way: &&Way| length == Length::Whole || verdict.ways.len() <= READABLE || !is_good(way);
-    let shown: Vec<&Way> = verdict.ways.iter().filter(is_shown).collect();
-    if !shown.is_empty() {
-        text.push('\n');
-        let rows: Vec<[String; 6]> = shown.iter().map(|way| row(way, now)).collect();
-        let header = [
-            "From",
-            "To",
-            "State",
-            "Round trip",
-            "Large packets",
-            "Since",
-        ];
-        text.push_str(&table(header, &rows));
-    }
-    let hidden = verdict.ways.len() - shown.len();
-    if hidden > 0 {
-        text.push_str(&format!(
-            "\n{hidden} more ways are good; --all shows them.\n"
-        ));
-    }
+    hosts(&mut text, verdict, length);
+    ways(&mut text, verdict, length, now);
     findings(&mut text, "Problems", &verdict.problems);
     findings(&mut text, "Good to know", &verdict.notes);
     let (hosts, ways) = (verdict.hosts.len(), verdict.ways.len());
@@ -77,6 +64,99 @@ fn network(over: &Over) -> String {
         over.subnet,
         mtu.unwrap_or_default()
     )
+}
+
+fn hosts(text: &mut String, verdict: &Verdict, length: Length) {
+    let all = &verdict.hosts;
+    let shown: Vec<&Standing> = match length {
+        Length::Readable if all.len() > READABLE_HOSTS => {
+            let usual = usual_mtu(all);
+            let is_odd = |host: &&Standing| !is_usual(host, usual);
+            all.iter().filter(is_odd).collect()
+        }
+        _ => all.iter().collect(),
+    };
+    if !shown.is_empty() {
+        text.push('\n');
+        let rows: Vec<[String; 6]> = shown.iter().map(|host| host_row(host)).collect();
+        let header = ["Host", "State", "Address", "Link MTU", "MTU", "Clock"];
+        text.push_str(&table(header, &rows));
+    }
+    let hidden = all.len() - shown.len();
+    if hidden > 0 {
+        text.push_str(&format!(
+            "\n{hidden} more hosts are connected, on time and of one MTU; --all shows them.\n"
+        ));
+    }
+}
+
+/// The one that most hosts have.
+fn usual_mtu(all: &[Standing]) -> Option<u32> {
+    let mut counts: BTreeMap<Option<u32>, usize> = BTreeMap::new();
+    for host in all {
+        *counts.entry(host.mtu).or_default() += 1;
+    }
+    let most = counts.into_iter().max_by_key(|(_, count)| *count);
+    most.and_then(|(mtu, _)| mtu)
+}
+
+fn is_usual(host: &Standing, usual_mtu: Option<u32>) -> bool {
+    host.state == HostState::Connected
+        && host.mtu == usual_mtu
+        && !host.clock_skew_ms.is_some_and(own::is_off)
+}
+
+fn host_row(host: &Standing) -> [String; 6] {
+    // What a host that is not heard of has told of its clock is past.
+    let skew = host
+        .clock_skew_ms
+        .filter(|_| host.state == HostState::Connected);
+    [
+        host.host.clone(),
+        state_name(host.state).to_owned(),
+        or_dash(host.address),
+        or_dash(host.link_mtu),
+        or_dash(host.mtu),
+        or_dash(skew.map(clock)),
+    ]
+}
+
+/// How a clock differs from the server's.
+fn clock(skew_ms: i64) -> String {
+    let direction = match skew_ms {
+        0 => return "0 ms".into(),
+        1.. => "ahead",
+        _ => "behind",
+    };
+    match skew_ms.unsigned_abs() {
+        off @ 0..2_000 => format!("{off} ms {direction}"),
+        off => format!("{} {direction}", span(off / 1000)),
+    }
+}
+
+fn ways(text: &mut String, verdict: &Verdict, length: Length, now: Timestamp) {
+    let is_shown =
+        |way: &&Way| length == Length::Whole || verdict.ways.len() <= READABLE || !is_good(way);
+    let shown: Vec<&Way> = verdict.ways.iter().filter(is_shown).collect();
+    if !shown.is_empty() {
+        text.push('\n');
+        let rows: Vec<[String; 6]> = shown.iter().map(|way| row(way, now)).collect();
+        let header = [
+            "From",
+            "To",
+            "State",
+            "Round trip",
+            "Large packets",
+            "Since",
+        ];
+        text.push_str(&table(header, &rows));
+    }
+    let hidden = verdict.ways.len() - shown.len();
+    if hidden > 0 {
+        text.push_str(&format!(
+            "\n{hidden} more ways are good; --all shows them.\n"
+        ));
+    }
 }
 
 fn is_good(way: &Way) -> bool {
