@@ -195,6 +195,26 @@ mod tests {
         Cli::command().debug_assert();
     }
 
+    /// Commands without an example in their help; hidden ones are programs, which nobody types.
+    fn without_example(path: &str, command: &clap::Command) -> Vec<String> {
+        let help = command.get_after_help().map(ToString::to_string);
+        let has_one = help.is_some_and(|help| help.contains("Example"));
+        let own = Some(path.to_owned()).filter(|_| !has_one);
+        let below = command
+            .get_subcommands()
+            .filter(|below| !below.is_hide_set() && below.get_name() != "help")
+            .flat_map(|below| without_example(&format!("{path} {}", below.get_name()), below));
+        own.into_iter().chain(below).collect()
+    }
+
+    #[test]
+    fn every_command_has_examples_in_its_help() {
+        let mut command = Cli::command();
+        command.build();
+        assert!(command.find_subcommand("hosts").is_some());
+        assert_eq!(without_example("ros", &command), Vec::<String>::new());
+    }
+
     #[test]
     fn only_ros_answers_for_its_version() {
         let parsed = |line: &str| parse(&args(line)).unwrap();

@@ -24,6 +24,9 @@ const KERNEL_PARAMETERS: [&str; 2] = ["rancher.password", "rancher.autologin"];
 
 /// Arguments of `ros config`.
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  ros config get hostname\n  sudo ros config set hostname web-1\n  sudo ros config export"
+)]
 pub struct ConfigArgs {
     #[command(subcommand)]
     command: ConfigCommand,
@@ -57,6 +60,9 @@ enum ConfigCommand {
     )]
     Validate(ValidateArgs),
     /// Print the images that the services of a file, or of this machine, need
+    #[command(
+        after_help = "Examples:\n  ros config images\n  ros config images -i /var/lib/rancher/conf/web.yml"
+    )]
     Images(InputArgs),
 }
 

@@ -9,6 +9,7 @@ use crate::outcome::Outcome;
 
 /// Arguments of `ros os`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  ros os version")]
 pub struct OsArgs {
     #[command(subcommand)]
     command: OsCommand,

@@ -14,6 +14,9 @@ use crate::outcome::Outcome;
 
 /// Arguments of `ros service`.
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  sudo ros service list --all\n  sudo ros service logs --lines 20 network\n  sudo ros service enable ntp && sudo ros service up ntp"
+)]
 pub struct ServiceArgs {
     #[command(subcommand)]
     command: ServiceCommand,
@@ -70,6 +73,7 @@ enum ServiceCommand {
         services: Named,
     },
     /// Start services that were stopped
+    #[command(after_help = "Example:\n  ros service start ntp")]
     Start {
         #[command(flatten)]
         services: Named,
@@ -83,6 +87,9 @@ enum ServiceCommand {
         services: Named,
     },
     /// Stop and start services
+    #[command(
+        after_help = "Examples:\n  ros service restart network\n  ros service restart -t 30 docker"
+    )]
     Restart {
         #[command(flatten)]
         grace: Grace,

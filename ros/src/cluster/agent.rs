@@ -21,6 +21,9 @@ const UNIT: &str = "ros-agent";
 
 /// Arguments of `ros agent`.
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  sudo ros agent join https://10.0.0.5:6440 rosjoin.…\n  ros agent status\n  sudo ros agent leave"
+)]
 pub struct AgentArgs {
     #[command(subcommand)]
     command: AgentCommand,
@@ -34,11 +37,15 @@ enum AgentCommand {
     )]
     Join(join::JoinArgs),
     /// Run the agent here, until it is stopped; `join` makes systemd do so
+    #[command(
+        after_help = "Examples:\n  sudo ros agent run\n  sudo ros agent run --data /srv/agent"
+    )]
     Run(RunArgs),
     /// Take this machine out of its cluster; its containers stay
     #[command(after_help = "Example:\n  sudo ros agent leave")]
     Leave(leave::LeaveArgs),
     /// How this host stands in its cluster; fails when the agent does not run or something hinders it
+    #[command(after_help = "Examples:\n  ros agent status\n  ros agent status --format json")]
     Status {
         #[command(flatten)]
         shown: Shown,

@@ -19,6 +19,7 @@ use crate::outcome::Outcome;
 
 /// Arguments of `ros cluster`.
 #[derive(Debug, Args)]
+#[command(after_help = "Example:\n  ros cluster check")]
 pub struct ClusterArgs {
     #[command(flatten)]
     common: Common,

@@ -19,6 +19,9 @@ use crate::table::{ago, or_dash, table};
 
 /// Arguments of `ros hosts`.
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  ros hosts\n  ros hosts show web-1\n  ros hosts set web-1 --label zone=a\n  ros hosts remove web-1"
+)]
 pub struct HostsArgs {
     #[command(flatten)]
     common: Common,
@@ -29,8 +32,10 @@ pub struct HostsArgs {
 #[derive(Debug, Subcommand)]
 enum HostsCommand {
     /// List the hosts (the default)
+    #[command(after_help = "Examples:\n  ros hosts list\n  ros hosts list --format json")]
     List,
     /// Show all that is known of a host
+    #[command(after_help = "Example:\n  ros hosts show web-1")]
     Show {
         #[command(flatten)]
         host: Named,

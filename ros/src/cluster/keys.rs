@@ -19,6 +19,9 @@ use crate::table::{ago, table};
 
 /// Arguments of `ros keys`.
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  ros keys\n  ros keys create --user anna --expires 90d\n  ros keys remove laptop"
+)]
 pub struct KeysArgs {
     #[command(flatten)]
     common: Common,
@@ -29,6 +32,7 @@ pub struct KeysArgs {
 #[derive(Debug, Subcommand)]
 enum KeysCommand {
     /// List the keys that you may see, without their secrets (the default)
+    #[command(after_help = "Examples:\n  ros keys list\n  ros keys list --format json")]
     List,
     /// Make a key and print it, once
     #[command(
@@ -46,6 +50,7 @@ enum KeysCommand {
         expires: Option<u64>,
     },
     /// Revoke a key
+    #[command(after_help = "Example:\n  ros keys remove laptop")]
     Remove {
         /// Name or id of the key
         #[arg(add = complete::names::<ApiKeyKind>())]

@@ -14,6 +14,9 @@ use crate::table::{or_dash, table};
 
 /// Arguments of `ros networks`.
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  ros networks\n  ros networks show ros\n  ros networks set ros --encapsulation vxlan"
+)]
 pub struct NetworksArgs {
     #[command(flatten)]
     common: Common,
@@ -24,9 +27,13 @@ pub struct NetworksArgs {
 #[derive(Debug, Subcommand)]
 enum NetworksCommand {
     /// List the networks (the default)
+    #[command(after_help = "Examples:\n  ros networks list\n  ros networks list --format json")]
     List,
     /// Show a network
-    #[command(alias = "inspect")]
+    #[command(
+        alias = "inspect",
+        after_help = "Examples:\n  ros networks show ros\n  ros networks show ros --format yaml"
+    )]
     Show {
         #[command(flatten)]
         network: Named,

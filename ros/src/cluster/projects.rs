@@ -22,6 +22,7 @@ use crate::table::{ago, length, table};
 #[derive(Debug, Subcommand)]
 pub enum ProjectsCommand {
     /// List the projects of the cluster that you are a member of
+    #[command(after_help = "Examples:\n  ros env list\n  ros env list --format json")]
     List,
     /// Make a project, with you as its owner
     #[command(
@@ -35,12 +36,14 @@ pub enum ProjectsCommand {
         description: String,
     },
     /// Make a project the one that commands are about
+    #[command(after_help = "Example:\n  ros env use shop")]
     Use {
         /// Its name
         #[arg(add = complete::projects())]
         name: String,
     },
     /// Show a project and its members
+    #[command(after_help = "Examples:\n  ros env show\n  ros env show shop --format yaml")]
     Show {
         /// Its name; the current one when none is given
         #[arg(add = complete::projects())]
@@ -63,13 +66,17 @@ pub enum ProjectsCommand {
         disconnected_after: Option<u32>,
     },
     /// Remove a project that has no hosts
+    #[command(after_help = "Example:\n  ros env remove shop")]
     Remove {
         /// Its name
         #[arg(add = complete::projects())]
         name: String,
     },
     /// Who may do what in the current project
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  ros env members add anna member\n  ros env members remove anna --project shop"
+    )]
     Members(MembersCommand),
 }
 
@@ -86,6 +93,7 @@ pub enum MembersCommand {
         role: Part,
     },
     /// Put a user out of the project
+    #[command(after_help = "Example:\n  ros env members remove anna")]
     Remove {
         /// Name or id of the user
         #[arg(add = complete::names::<UserKind>())]

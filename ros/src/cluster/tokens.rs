@@ -17,6 +17,9 @@ use crate::table::{ago, or_dash, table};
 
 /// Arguments of `ros tokens`.
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  ros tokens\n  ros tokens create --expires 1h --uses 3\n  ros tokens remove rack-7"
+)]
 pub struct TokensArgs {
     #[command(flatten)]
     common: Common,
@@ -27,6 +30,7 @@ pub struct TokensArgs {
 #[derive(Debug, Subcommand)]
 enum TokensCommand {
     /// List the tokens, without their secrets (the default)
+    #[command(after_help = "Examples:\n  ros tokens list\n  ros tokens list --format json")]
     List,
     /// Make a token, and print the command that joins a host with it
     #[command(

@@ -17,6 +17,7 @@ use crate::table::{ago, table};
 
 /// Arguments of `ros users`.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  ros users\n  ros users create anna\n  ros users disable anna")]
 pub struct UsersArgs {
     #[command(flatten)]
     common: Common,
@@ -27,6 +28,7 @@ pub struct UsersArgs {
 #[derive(Debug, Subcommand)]
 enum UsersCommand {
     /// List the users that you may see (the default)
+    #[command(after_help = "Examples:\n  ros users list\n  ros users list --format json")]
     List,
     /// Make a user; `ros keys create` makes its key, `ros env members add` lets it into a project
     #[command(
@@ -40,16 +42,19 @@ enum UsersCommand {
         admin: bool,
     },
     /// Keep a user out: none of its keys is good until it is enabled
+    #[command(after_help = "Example:\n  ros users disable anna")]
     Disable {
         #[command(flatten)]
         user: Named,
     },
     /// Let a user in again
+    #[command(after_help = "Example:\n  ros users enable anna")]
     Enable {
         #[command(flatten)]
         user: Named,
     },
     /// Remove a user; its keys are good for nothing then
+    #[command(after_help = "Example:\n  ros users remove anna")]
     Remove {
         #[command(flatten)]
         user: Named,

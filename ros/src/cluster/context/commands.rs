@@ -18,6 +18,9 @@ use crate::table::table;
 
 /// Arguments of `ros context`.
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  ros context\n  ros context add home https://10.0.0.5:6440 --key roskey.… --ca-hash sha256:…\n  ros context use home"
+)]
 pub struct ContextArgs {
     #[command(flatten)]
     shown: Shown,
@@ -33,6 +36,7 @@ enum ContextCommand {
     )]
     Add(New),
     /// List the clusters that are known (the default)
+    #[command(after_help = "Examples:\n  ros context list\n  ros context list --format json")]
     List,
     /// Make a context the current one
     #[command(after_help = "Example:\n  ros context use home")]
@@ -42,12 +46,14 @@ enum ContextCommand {
         name: String,
     },
     /// Show a context, without its key
+    #[command(after_help = "Examples:\n  ros context show\n  ros context show home --format yaml")]
     Show {
         /// Its name; the current one when none is given
         #[arg(add = complete::contexts())]
         name: Option<String>,
     },
     /// Forget a cluster; the cluster itself stays as it is
+    #[command(after_help = "Example:\n  ros context remove home")]
     Remove {
         /// Its name
         #[arg(add = complete::contexts())]
