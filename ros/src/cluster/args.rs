@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 use serde::Serialize;
+use serde_json::json;
 
 use super::error::{Error, Result};
 use crate::outcome::Outcome;
@@ -52,6 +53,19 @@ impl Shown {
             Format::Yaml => serde_yaml::to_string(value)?,
         };
         print(&text)
+    }
+
+    /// Prints that an object is removed: `text`, or its name as it was given when a program is to read it.
+    pub fn removed(self, name: &str, text: &str) -> Outcome {
+        self.print(&json!({ "removed": name }), || format!("{text}\n"))
+    }
+
+    /// Prints `text` at once; nothing when a program waits for the whole answer.
+    pub fn tell(self, text: &str) -> Outcome {
+        match self.format {
+            Format::Table => print(text),
+            Format::Json | Format::Yaml => Ok(ExitCode::SUCCESS),
+        }
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::process::ExitCode;
 
 use api::Host;
 use api::container::ContainerKind;
@@ -10,7 +9,7 @@ use api::host::{HostKind, HostState};
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 
-use super::args::{Common, label, print};
+use super::args::{Common, label};
 use super::complete;
 use super::error::Result;
 use super::remote::Remote;
@@ -108,8 +107,8 @@ pub async fn run(args: HostsArgs) -> Outcome {
         }
         HostsCommand::Remove { host } => {
             remote.remove::<HostKind>(&host.name).await?;
-            print(&format!("The host `{}` is removed.\n", host.name))?;
-            Ok(ExitCode::SUCCESS)
+            let text = format!("The host `{}` is removed.", host.name);
+            args.common.shown.removed(&host.name, &text)
         }
     }
 }

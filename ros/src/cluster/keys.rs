@@ -1,7 +1,6 @@
 //! `ros keys`: the API keys of users. A key is shown once, when it is made.
 
 use std::collections::BTreeMap;
-use std::process::ExitCode;
 use std::time::Duration;
 
 use api::access::{ApiKeyKind, ApiKeySpec, UserKind};
@@ -10,7 +9,7 @@ use api::{ApiKey, Id};
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 
-use super::args::{Common, print, span};
+use super::args::{Common, span};
 use super::complete;
 use super::remote::Remote;
 use super::tokens::stamped;
@@ -96,8 +95,7 @@ pub async fn run(args: KeysArgs) -> Outcome {
         }
         KeysCommand::Remove { name } => {
             remote.remove::<ApiKeyKind>(&name).await?;
-            print(&format!("The key `{name}` is revoked.\n"))?;
-            Ok(ExitCode::SUCCESS)
+            shown.removed(&name, &format!("The key `{name}` is revoked."))
         }
     }
 }

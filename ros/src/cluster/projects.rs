@@ -1,7 +1,6 @@
 //! `ros env` with a word of its own: the projects of the cluster, which RancherOS's ancestors called environments, and their members.
 
 use std::collections::BTreeMap;
-use std::process::ExitCode;
 
 use api::access::{Role, UserKind};
 use api::project::{ProjectKind, ProjectSpec};
@@ -9,8 +8,9 @@ use api::resource::New;
 use api::{Id, Project};
 use clap::{Subcommand, ValueEnum};
 use jiff::Timestamp;
+use serde_json::json;
 
-use super::args::{Common, print};
+use super::args::Common;
 use super::complete;
 use super::context::{Contexts, Variables};
 use super::error::{Error, Result};
@@ -161,8 +161,7 @@ pub async fn run(command: ProjectsCommand, common: &Common) -> Outcome {
         }
         ProjectsCommand::Remove { name } => {
             remote.remove::<ProjectKind>(&name).await?;
-            print(&format!("The project `{name}` is removed.\n"))?;
-            return Ok(ExitCode::SUCCESS);
+            return shown.removed(&name, &format!("The project `{name}` is removed."));
         }
         ProjectsCommand::Members(command) => members(&remote, command).await?,
     };
@@ -176,17 +175,20 @@ async fn choose(remote: &Remote, common: &Common, name: &str) -> Outcome {
     let mut contexts = Contexts::load()?;
     let chosen = common.context.clone().or_else(|| Variables::read().context);
     let context = chosen.or_else(|| contexts.current.clone());
-    let context = context.and_then(|name| contexts.contexts.get_mut(&name));
-    let Some(context) = context else {
+    let known = context
+        .as_ref()
+        .and_then(|name| contexts.contexts.get_mut(name));
+    let (Some(name), Some(known)) = (&context, known) else {
         let text = "no context keeps the choice; set ROS_PROJECT instead";
         return Err(Error::Other(text.into()).into());
     };
-    context.project = project.meta.name.clone();
+    let chosen = &project.meta.name;
+    known.project = chosen.clone();
     contexts.save()?;
-    print(&format!(
-        "Commands are about the project `{}` now.\n",
-        project.meta.name
-    ))
+    let value = json!({ "context": name, "project": chosen });
+    common.shown.print(&value, || {
+        format!("Commands are about the project `{chosen}` now.\n")
+    })
 }
 
 async fn members(remote: &Remote, command: MembersCommand) -> Result<Project> {

@@ -14,6 +14,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use super::args::Shown;
 use crate::outcome::Outcome;
 
 const EXAMPLES: &str = "Examples:
@@ -38,10 +39,14 @@ pub struct ServerArgs {
 #[derive(Debug, Subcommand)]
 enum ServerCommand {
     /// Make systemd start the server now and at each boot; the first time the cluster is made, and its keys are printed
-    #[command(after_help = "Example:\n  sudo ros server install --name cluster.example.com")]
+    #[command(
+        after_help = "Examples:\n  sudo ros server install --name cluster.example.com\n  sudo ros server install --format json"
+    )]
     Install {
         #[command(flatten)]
         settings: Settings,
+        #[command(flatten)]
+        shown: Shown,
     },
     /// Make another key of an administrator, when all are lost; stop a server with its state in a file before
     #[command(
@@ -50,6 +55,8 @@ enum ServerCommand {
     NewKey {
         #[command(flatten)]
         state: State,
+        #[command(flatten)]
+        shown: Shown,
     },
 }
 
@@ -110,8 +117,12 @@ pub fn run(args: ServerArgs) -> Outcome {
     let runtime = tokio::runtime::Runtime::new()?;
     match args.command {
         None => runtime.block_on(serve::serve(args.settings)),
-        Some(ServerCommand::Install { settings }) => runtime.block_on(install::install(settings)),
-        Some(ServerCommand::NewKey { state }) => runtime.block_on(serve::new_key(&state)),
+        Some(ServerCommand::Install { settings, shown }) => {
+            runtime.block_on(install::install(settings, shown))
+        }
+        Some(ServerCommand::NewKey { state, shown }) => {
+            runtime.block_on(serve::new_key(&state, shown))
+        }
     }
 }
 

@@ -1,6 +1,5 @@
 //! `ros tokens`: what hosts join the project with.
 
-use std::process::ExitCode;
 use std::time::Duration;
 
 use api::Token;
@@ -9,7 +8,7 @@ use api::resource::New;
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 
-use super::args::{Common, print, span};
+use super::args::{Common, span};
 use super::complete;
 use super::remote::Remote;
 use crate::outcome::Outcome;
@@ -83,10 +82,9 @@ pub async fn run(args: TokensArgs) -> Outcome {
         }
         TokensCommand::Remove { name } => {
             remote.remove::<TokenKind>(&name).await?;
-            print(&format!(
-                "The token `{name}` is revoked; hosts that have joined with it stay.\n"
-            ))?;
-            Ok(ExitCode::SUCCESS)
+            let text =
+                format!("The token `{name}` is revoked; hosts that have joined with it stay.");
+            shown.removed(&name, &text)
         }
     }
 }

@@ -1,14 +1,12 @@
 //! `ros users`: who may speak to the cluster. What each may do lies in the projects.
 
-use std::process::ExitCode;
-
 use api::User;
 use api::access::{UserKind, UserSpec};
 use api::resource::New;
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 
-use super::args::{Common, print};
+use super::args::Common;
 use super::complete;
 use super::error::Result;
 use super::remote::Remote;
@@ -92,8 +90,8 @@ pub async fn run(args: UsersArgs) -> Outcome {
         UsersCommand::Enable { user } => set(&remote, &user, |spec| spec.disabled = false).await?,
         UsersCommand::Remove { user } => {
             remote.remove::<UserKind>(&user.name).await?;
-            print(&format!("The user `{}` is removed.\n", user.name))?;
-            return Ok(ExitCode::SUCCESS);
+            let text = format!("The user `{}` is removed.", user.name);
+            return shown.removed(&user.name, &text);
         }
     };
     shown.print(&changed, || rows(std::slice::from_ref(&changed)))

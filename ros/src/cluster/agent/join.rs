@@ -2,16 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::process::ExitCode;
 use std::time::Duration;
 
 use agent::join::{Wishes, join};
 use agent::status::Status;
+use api::Id;
 use clap::Args;
+use serde::Serialize;
 use tokio::time::Instant;
 
 use super::{Place, UNIT};
-use crate::cluster::args::{label, print, secret};
+use crate::cluster::args::{Format, Shown, label, secret};
 use crate::cluster::error::{Error, Result};
 use crate::cluster::systemd::{self, Program, Unit};
 use crate::outcome::Outcome;
@@ -40,6 +41,8 @@ pub struct JoinArgs {
     no_start: bool,
     #[command(flatten)]
     place: Place,
+    #[command(flatten)]
+    shown: Shown,
 }
 
 impl JoinArgs {
@@ -63,22 +66,55 @@ pub async fn run(args: JoinArgs) -> Outcome {
     let identity = join(&args.place.data, &args.server, &token, wishes)
         .await
         .map_err(explain)?;
-    print(&format!(
+    let mut joined = Joined {
+        host: &identity.host,
+        name: &identity.name,
+        project: &identity.project_name,
+        server: None,
+        problems: Vec::new(),
+    };
+    let shown = args.shown;
+    shown.tell(&format!(
         "This host is `{}` ({}) of the project `{}` now.\n",
-        identity.name, identity.host, identity.project_name
+        joined.name, joined.host, joined.project
     ))?;
+    let place = &args.place;
     if !args.no_start && service::is_managed() {
         service::start("agent").await?;
-        return wait(&args.place).await;
+    } else if !args.no_start && systemd::is_here() {
+        start(place)?;
+    } else {
+        let text = format!(
+            "The agent must run on it: have what starts this machine's services run `ros agent run --data {}`.\n",
+            place.data.display()
+        );
+        return shown.print(&joined, || text);
     }
-    if args.no_start || !systemd::is_here() {
-        let data = args.place.data.display();
-        return print(&format!(
-            "The agent must run on it: have what starts this machine's services run `ros agent run --data {data}`.\n"
-        ));
+    let status = wait(place).await;
+    joined.server = status.server.clone();
+    joined.problems = status.problems.clone();
+    match &status.server {
+        Some(server) => shown.print(&joined, || connected(server, &status.problems)),
+        None => {
+            // It is in the cluster all the same: a program is told that, too.
+            if shown.format != Format::Table {
+                shown.print(&joined, String::new)?;
+            }
+            Err(Error::Other(late(&status)).into())
+        }
     }
-    start(&args.place)?;
-    wait(&args.place).await
+}
+
+/// What a program reads.
+#[derive(Serialize)]
+struct Joined<'a> {
+    host: &'a Id,
+    name: &'a str,
+    project: &'a str,
+    /// The server that the agent is connected to; none: it does not run yet, or is not connected in time.
+    server: Option<String>,
+    /// What hinders it.
+    problems: Vec<String>,
 }
 
 /// What the server says of a token is clear; what happens on the way to it takes an advice.
@@ -113,23 +149,24 @@ fn start(place: &Place) -> Result<()> {
     unit.install(&Program::settle()?)
 }
 
-async fn wait(place: &Place) -> Outcome {
+/// How the agent is once it is connected, or when that has taken too long.
+async fn wait(place: &Place) -> Status {
     let begun = Instant::now();
     loop {
         let status = agent::status::read(&place.status).unwrap_or_default();
-        if let Some(server) = &status.server {
-            let mut text = format!("It is connected to {server}.\n");
-            for problem in &status.problems {
-                text.push_str(&format!("Still to solve: {problem}\n"));
-            }
-            print(&text)?;
-            return Ok(ExitCode::SUCCESS);
-        }
-        if begun.elapsed() > PATIENCE {
-            return Err(Error::Other(late(&status)).into());
+        if status.server.is_some() || begun.elapsed() > PATIENCE {
+            return status;
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
+}
+
+fn connected(server: &str, problems: &[String]) -> String {
+    let mut text = format!("It is connected to {server}.\n");
+    for problem in problems {
+        text.push_str(&format!("Still to solve: {problem}\n"));
+    }
+    text
 }
 
 fn late(status: &Status) -> String {

@@ -5,9 +5,10 @@ use std::process::ExitCode;
 
 use agent::leave;
 use clap::Args;
+use serde_json::json;
 
 use super::{Place, UNIT};
-use crate::cluster::args::print;
+use crate::cluster::args::{Format, Shown};
 use crate::cluster::error::Error;
 use crate::cluster::systemd;
 use crate::outcome::{Outcome, chain};
@@ -26,6 +27,8 @@ pub struct LeaveArgs {
     /// Docker's socket
     #[arg(long, value_name = "FILE", default_value = "/var/run/docker.sock")]
     docker: PathBuf,
+    #[command(flatten)]
+    shown: Shown,
 }
 
 /// Runs `ros agent leave`.
@@ -56,8 +59,13 @@ pub async fn run(args: LeaveArgs) -> Outcome {
     } else {
         take_down.await
     };
-    if problems.is_empty() {
-        print("This host is in no cluster now; its containers run on.\n")?;
+    let is_whole = problems.is_empty();
+    if is_whole || args.shown.format != Format::Table {
+        let value = json!({ "left": true, "problems": problems });
+        let text = || "This host is in no cluster now; its containers run on.\n".into();
+        args.shown.print(&value, text)?;
+    }
+    if is_whole {
         return Ok(ExitCode::SUCCESS);
     }
     Err(Error::Other(format!(

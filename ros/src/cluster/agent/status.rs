@@ -4,9 +4,11 @@ use std::process::ExitCode;
 
 use agent::Identity;
 use agent::status::{self, Status};
+use serde::Serialize;
+use serde_json::json;
 
 use super::Place;
-use crate::cluster::args::Shown;
+use crate::cluster::args::{Format, Shown};
 use crate::cluster::error::Error;
 use crate::outcome::Outcome;
 use crate::table::or_dash;
@@ -15,9 +17,13 @@ use crate::table::or_dash;
 pub fn run(place: &Place, shown: Shown) -> Outcome {
     let status = match status::read(&place.status) {
         Ok(status) => status,
-        Err(_) => return Err(silent(place).into()),
+        Err(_) => return silent(place, shown),
     };
-    shown.print(&status, || text(&status))?;
+    let told = Told {
+        joined: true,
+        status: &status,
+    };
+    shown.print(&told, || text(&status))?;
     let is_well = status.server.is_some() && status.problems.is_empty();
     Ok(if is_well {
         ExitCode::SUCCESS
@@ -26,9 +32,40 @@ pub fn run(place: &Place, shown: Shown) -> Outcome {
     })
 }
 
-/// Why there is no status.
-fn silent(place: &Place) -> Error {
-    Error::Other(match Identity::load(&place.data) {
+/// What a program reads.
+#[derive(Serialize)]
+struct Told<'a> {
+    /// Whether this host is in a cluster.
+    joined: bool,
+    #[serde(flatten)]
+    status: &'a Status,
+}
+
+/// There is no status: people are told why as of any failure, a program as an object.
+fn silent(place: &Place, shown: Shown) -> Outcome {
+    let identity = Identity::load(&place.data);
+    let why = why_silent(&identity);
+    if shown.format == Format::Table {
+        return Err(Error::Other(why).into());
+    }
+    let known = identity.as_ref().ok();
+    let known = known.map(Option::as_ref);
+    let value = json!({
+        // Null: who asks may not know.
+        "joined": known.map(|known| known.is_some()),
+        "host": known.flatten().map(|known| &known.host),
+        "name": known.flatten().map(|known| &known.name),
+        "project": known.flatten().map(|known| &known.project_name),
+        // None is followed: no agent runs.
+        "server": null,
+        "problems": [why],
+    });
+    shown.print(&value, String::new)?;
+    Ok(ExitCode::FAILURE)
+}
+
+fn why_silent(identity: &Result<Option<Identity>, impl std::error::Error + 'static>) -> String {
+    match identity {
         Ok(Some(identity)) => format!(
             "this host is `{}` of the project `{}`, but its agent does not run; `{}`, or `ros agent run`",
             identity.name, identity.project_name, super::commands().0
@@ -36,9 +73,9 @@ fn silent(place: &Place) -> Error {
         Ok(None) => "this host is in no cluster; `ros agent join https://SERVER:6440 TOKEN` takes it into one".into(),
         Err(error) => format!(
             "the agent does not run, or you may not read who this host is: {}; try sudo",
-            crate::outcome::chain(&error)
+            crate::outcome::chain(error)
         ),
-    })
+    }
 }
 
 fn text(status: &Status) -> String {

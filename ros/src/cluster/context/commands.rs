@@ -9,7 +9,7 @@ use client::{Client, Identity, Trust, fingerprint};
 use serde_json::{Value, json};
 
 use super::{Context, Contexts, PROJECT, Resolved, Variables, hash, hash_text};
-use crate::cluster::args::{self, Shown, print};
+use crate::cluster::args::{self, Shown};
 use crate::cluster::complete;
 use crate::cluster::error::{Error, Result};
 use crate::cluster::remote::Remote;
@@ -89,13 +89,15 @@ struct New {
 pub async fn run(args: ContextArgs) -> Outcome {
     let mut contexts = Contexts::load()?;
     match args.command.unwrap_or(ContextCommand::List) {
-        ContextCommand::Add(new) => add(contexts, new).await,
+        ContextCommand::Add(new) => add(contexts, new, args.shown).await,
         ContextCommand::List => list(&contexts, args.shown),
         ContextCommand::Use { name } => {
-            contexts.get(&name)?;
-            contexts.current = Some(name);
+            contexts.current = Some(name.clone());
+            let value = object(&contexts, &name, contexts.get(&name)?);
             contexts.save()?;
-            Ok(std::process::ExitCode::SUCCESS)
+            args.shown.print(&value, || {
+                format!("Commands are about the cluster `{name}` now.\n")
+            })
         }
         ContextCommand::Show { name } => show(&contexts, name, args.shown),
         ContextCommand::Remove { name } => {
@@ -103,12 +105,13 @@ pub async fn run(args: ContextArgs) -> Outcome {
             contexts.contexts.remove(&name);
             contexts.current = contexts.current.filter(|current| *current != name);
             contexts.save()?;
-            Ok(std::process::ExitCode::SUCCESS)
+            let text = format!("The context `{name}` is removed; the cluster stays as it is.");
+            args.shown.removed(&name, &text)
         }
     }
 }
 
-async fn add(mut contexts: Contexts, new: New) -> Outcome {
+async fn add(mut contexts: Contexts, new: New, shown: Shown) -> Outcome {
     if contexts.contexts.contains_key(&new.name) && !new.replace {
         let text = format!(
             "there is a context `{}` already; --replace replaces it",
@@ -144,9 +147,10 @@ async fn add(mut contexts: Contexts, new: New) -> Outcome {
         ca,
     };
     contexts.contexts.insert(new.name.clone(), context);
-    contexts.current = Some(new.name);
+    contexts.current = Some(new.name.clone());
     contexts.save()?;
-    print(&text)
+    let value = object(&contexts, &new.name, contexts.get(&new.name)?);
+    shown.print(&value, || text)
 }
 
 /// Here the key was just given: the general advice would lead astray.

@@ -3,32 +3,47 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 
 use control_plane::server::Started;
+use serde::Serialize;
 
 use super::Settings;
 use crate::cluster::context::hash_text;
 
-/// The text; `None` when the cluster was there before.
-pub fn greeting(started: &Started, settings: &Settings) -> Option<String> {
-    let secrets = Secrets {
-        key: started.admin_key.as_deref()?,
-        token: started.join_token.as_deref()?,
-        ca: &hash_text(&started.server.authority.hash()),
-    };
+/// `None` when the cluster was there before.
+pub fn secrets(started: &Started, settings: &Settings) -> Option<Secrets> {
     let host = names(settings).into_iter().next();
     let host = host.unwrap_or_else(|| started.address.ip().to_string());
-    Some(text(&url(&host, started.address.port()), &secrets))
+    Some(Secrets {
+        server: url(&host, started.address.port()),
+        key: started.admin_key.clone()?,
+        token: started.join_token.clone()?,
+        ca_hash: hash_text(&started.server.authority.hash()),
+    })
 }
 
-struct Secrets<'a> {
-    key: &'a str,
-    token: &'a str,
-    ca: &'a str,
+/// What is told once, for people and for programs.
+#[derive(Serialize)]
+pub struct Secrets {
+    /// `https://host:port`.
+    server: String,
+    /// The administrator's key.
+    key: String,
+    /// What hosts join with, within a day.
+    token: String,
+    /// `sha256:…` of the CA's certificate.
+    ca_hash: String,
 }
 
-fn text(url: &str, secrets: &Secrets<'_>) -> String {
-    let Secrets { key, token, ca } = secrets;
-    format!(
-        "\
+impl Secrets {
+    /// As people read and paste it.
+    pub fn text(&self) -> String {
+        let Self {
+            server: url,
+            key,
+            token,
+            ca_hash: ca,
+        } = self;
+        format!(
+            "\
 A new cluster. This is shown once: keep the key in a safe place.
 
 The administrator's key:
@@ -41,7 +56,8 @@ On each host, within a day (`ros tokens create` makes more tokens):
   sudo ros agent join {url} {token}
 
 "
-    )
+        )
+    }
 }
 
 /// `https://host:port`, an IPv6 address in brackets.
@@ -89,11 +105,21 @@ mod tests {
     #[test]
     fn the_lines_can_be_pasted() {
         let secrets = Secrets {
-            key: "roskey.k-aaaaaaaaaaaa.KKKK",
-            token: "rosjoin.t-aaaaaaaaaaaa.TTTT.HHHH",
-            ca: "sha256:00",
+            server: "https://10.0.0.5:6440".into(),
+            key: "roskey.k-aaaaaaaaaaaa.KKKK".into(),
+            token: "rosjoin.t-aaaaaaaaaaaa.TTTT.HHHH".into(),
+            ca_hash: "sha256:00".into(),
         };
-        insta::assert_snapshot!(text("https://10.0.0.5:6440", &secrets));
+        insta::assert_snapshot!(secrets.text());
+        assert_eq!(
+            serde_json::to_value(&secrets).unwrap(),
+            serde_json::json!({
+                "server": "https://10.0.0.5:6440",
+                "key": "roskey.k-aaaaaaaaaaaa.KKKK",
+                "token": "rosjoin.t-aaaaaaaaaaaa.TTTT.HHHH",
+                "ca_hash": "sha256:00",
+            })
+        );
     }
 
     #[test]

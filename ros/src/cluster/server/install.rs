@@ -4,10 +4,13 @@
 use std::net::Ipv4Addr;
 use std::process::ExitCode;
 
+use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use super::{Settings, first, serve};
-use crate::cluster::args::print;
+use super::first::{self, Secrets};
+use super::{Settings, serve};
+use crate::cluster::args::Shown;
+use crate::cluster::error::Result;
 use crate::cluster::systemd::{self, Program, Unit};
 use crate::outcome::Outcome;
 
@@ -15,10 +18,9 @@ use crate::outcome::Outcome;
 const UNIT: &str = "ros-server";
 
 /// Makes the cluster if there is none, then the unit, and starts it.
-pub async fn install(settings: Settings) -> Outcome {
+pub async fn install(settings: Settings, shown: Shown) -> Outcome {
     systemd::check("ros server")?;
-    let text = make(&settings).await?;
-    let program = Program::settle()?;
+    let first = make(&settings).await?;
     let unit = Unit {
         name: UNIT,
         description: "Server of a RancherOS cluster",
@@ -26,18 +28,32 @@ pub async fn install(settings: Settings) -> Outcome {
         after: "network-online.target",
         notifies: true,
     };
-    unit.install(&program)?;
-    if let Some(text) = text {
-        print(&text)?;
+    let installed = Program::settle().and_then(|program| unit.install(&program));
+    // The keys of a new cluster are shown now or never: also when the unit could not be made.
+    if installed.is_ok() || first.is_some() {
+        let value = json!({
+            "unit": installed.is_ok().then_some(UNIT),
+            "first": first,
+        });
+        shown.print(&value, || text(first.as_ref(), &installed))?;
     }
-    print(
-        "The server runs, and will at each boot: `systemctl status ros-server`, `journalctl -u ros-server`.\n",
-    )?;
+    installed?;
     Ok(ExitCode::SUCCESS)
 }
 
+fn text(first: Option<&Secrets>, installed: &Result<()>) -> String {
+    let first = first.map(Secrets::text).unwrap_or_default();
+    let unit = match installed {
+        Ok(()) => format!(
+            "The server runs, and will at each boot: `systemctl status {UNIT}`, `journalctl -u {UNIT}`.\n"
+        ),
+        Err(_) => String::new(),
+    };
+    first + &unit
+}
+
 /// Starts the server where nobody reaches it, once: a new cluster's secrets are shown by the start that makes it.
-async fn make(settings: &Settings) -> crate::cluster::error::Result<Option<String>> {
+async fn make(settings: &Settings) -> Result<Option<Secrets>> {
     let stop = CancellationToken::new();
     let alone = Settings {
         listen: Some((Ipv4Addr::LOCALHOST, 0).into()),
@@ -47,11 +63,11 @@ async fn make(settings: &Settings) -> crate::cluster::error::Result<Option<Strin
     let mut started = serve::start(&alone, stop.clone()).await?;
     let port = settings.listen.map_or(client::PORT, |listen| listen.port());
     started.address.set_port(port);
-    let text = first::greeting(&started, &alone);
+    let first = first::secrets(&started, &alone);
     stop.cancel();
     drop(started.server);
     started.ended.await.ok();
-    Ok(text)
+    Ok(first)
 }
 
 /// The arguments of the unit's `ros server`.

@@ -10,10 +10,11 @@ use std::process::ExitCode;
 use control_plane::rescue;
 use control_plane::server::{self, Options, Started, StoreOptions};
 use control_plane::store::{Certificates, OpenError};
+use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::{Settings, State, first};
-use crate::cluster::args::print;
+use crate::cluster::args::{Shown, print};
 use crate::cluster::error::{Error, Result};
 use crate::cluster::systemd;
 use crate::outcome::{Outcome, chain};
@@ -26,8 +27,8 @@ pub async fn serve(settings: Settings) -> Outcome {
     let stop = CancellationToken::new();
     systemd::stop_on_signal(&stop)?;
     let started = start(&settings, stop.clone()).await?;
-    if let Some(text) = first::greeting(&started, &settings) {
-        greet(&text, settings.greeting.as_deref())?;
+    if let Some(first) = first::secrets(&started, &settings) {
+        greet(&first.text(), settings.greeting.as_deref())?;
     }
     print(&format!("Listening on {}.\n", started.address))?;
     systemd::ready();
@@ -82,7 +83,7 @@ pub async fn start(settings: &Settings, stop: CancellationToken) -> Result<Start
 }
 
 /// `ros server new-key`
-pub async fn new_key(state: &State) -> Outcome {
+pub async fn new_key(state: &State, shown: Shown) -> Outcome {
     let none = || {
         let place = state.data.display();
         Error::Other(format!(
@@ -94,10 +95,10 @@ pub async fn new_key(state: &State) -> Outcome {
     }
     let made = rescue::new_key(&store(state)?).await;
     let made = made.map_err(|error| explain(&error))?.ok_or_else(none)?;
-    print(&format!(
-        "A key of {}, shown once:\n  {}\n",
-        made.user, made.key
-    ))
+    let value = json!({ "user": made.user, "key": made.key });
+    shown.print(&value, || {
+        format!("A key of {}, shown once:\n  {}\n", made.user, made.key)
+    })
 }
 
 /// All addresses; without IPv6 in the kernel, all of IPv4.
