@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::env::{CompleteEnv, Shells};
 
@@ -101,13 +101,8 @@ fn by_program_name(command: &clap::Command, args: &[OsString]) -> Vec<OsString> 
 
 /// Shows help, version or what is wrong with the arguments; an unknown subcommand exits with 3, other wrong usage with 2.
 pub fn usage_error(error: &clap::Error) -> ExitCode {
-    let unknown = match error.kind() {
-        ErrorKind::InvalidSubcommand => error.get(clap::error::ContextKind::InvalidSubcommand),
-        _ => None,
-    };
-    if let Some(name) = unknown {
-        eprintln!("No help topic for '{name}'");
-        eprintln!("`ros --help` lists the commands.");
+    if let Some(text) = unknown_command(error) {
+        eprintln!("{text}");
         return ExitCode::from(UNKNOWN_COMMAND);
     }
     let shown = error.print();
@@ -115,6 +110,39 @@ pub fn usage_error(error: &clap::Error) -> ExitCode {
         (Ok(()), 0) => ExitCode::SUCCESS,
         _ => ExitCode::from(WRONG_USAGE),
     }
+}
+
+/// What is said of an unknown subcommand: in the ancestor's words, which scripts may look for, then what to do. `None`: it is another error.
+fn unknown_command(error: &clap::Error) -> Option<String> {
+    if error.kind() != ErrorKind::InvalidSubcommand {
+        return None;
+    }
+    let name = error.get(ContextKind::InvalidSubcommand)?;
+    // clap puts the likeliest last.
+    let meant = match error.get(ContextKind::SuggestedSubcommand) {
+        Some(ContextValue::Strings(all)) => all.last(),
+        Some(ContextValue::String(one)) => Some(one),
+        _ => None,
+    };
+    let meant = meant.map(|meant| format!("Did you mean `{meant}`?\n"));
+    let meant = meant.unwrap_or_default();
+    // The line of usage begins with the command that has no such subcommand: "Usage: ros hosts [OPTIONS] [COMMAND]".
+    let usage = error.get(ContextKind::Usage).map(ToString::to_string);
+    let parent: Vec<&str> = usage
+        .as_deref()
+        .and_then(|usage| usage.split_once(':'))
+        .map(|(_, line)| line.split_whitespace())
+        .into_iter()
+        .flatten()
+        .take_while(|word| !word.starts_with(['[', '<', '-']))
+        .collect();
+    let parent = match parent.as_slice() {
+        [] => "ros".to_owned(),
+        words => words.join(" "),
+    };
+    Some(format!(
+        "No help topic for '{name}'\n{meant}`{parent} --help` lists the commands."
+    ))
 }
 
 /// Runs the command.
@@ -213,6 +241,33 @@ mod tests {
         command.build();
         assert!(command.find_subcommand("hosts").is_some());
         assert_eq!(without_example("ros", &command), Vec::<String>::new());
+    }
+
+    #[test]
+    fn an_unknown_command_is_told_what_there_is() {
+        let told = |line: &str| unknown_command(&parse(&args(line)).unwrap_err());
+        let text = |line: &str| told(line).unwrap_or_default();
+        assert_eq!(
+            text("ros host"),
+            "No help topic for 'host'\nDid you mean `hosts`?\n`ros --help` lists the commands."
+        );
+        assert_eq!(
+            text("ros hosts foo"),
+            "No help topic for 'foo'\n`ros hosts --help` lists the commands."
+        );
+        assert_eq!(
+            text("ros server instal"),
+            "No help topic for 'instal'\nDid you mean `install`?\n`ros server --help` lists the commands."
+        );
+        assert!(
+            text("ros agent leav").ends_with("`leave`?\n`ros agent --help` lists the commands.")
+        );
+        assert!(text("ros cluster chek").contains("Did you mean `check`?"));
+        assert!(
+            text("ros env members ad").ends_with("`ros env members --help` lists the commands.")
+        );
+        assert!(text("ros help hots").ends_with("\n`ros --help` lists the commands."));
+        assert_eq!(told("ros hosts --formt json"), None);
     }
 
     #[test]

@@ -331,7 +331,7 @@ impl Client {
 
     fn unreachable(&self, source: Box<dyn std::error::Error + Send + Sync>) -> Error {
         Error::Unreachable {
-            server: self.server.clone(),
+            server: with_port(&self.server, self.port),
             source,
         }
     }
@@ -362,6 +362,15 @@ fn broken(server: &str, source: Box<dyn std::error::Error + Send + Sync>) -> Err
     })
 }
 
+/// The address as it was given, with its port: who reads it need not know which one is usual.
+fn with_port(server: &str, port: u16) -> String {
+    let given = server.strip_suffix('/').unwrap_or(server);
+    match given.ends_with(&format!(":{port}")) {
+        true => given.to_owned(),
+        false => format!("{given}:{port}"),
+    }
+}
+
 /// `https://host[:port]`, also without the scheme.
 fn address(server: &str) -> Option<(String, u16)> {
     let rest = server.strip_prefix("https://").unwrap_or(server);
@@ -388,7 +397,20 @@ fn address(server: &str) -> Option<(String, u16)> {
 
 #[cfg(test)]
 mod tests {
-    use super::address;
+    use super::{address, with_port};
+
+    #[test]
+    fn what_is_not_reached_is_named_with_its_port() {
+        assert_eq!(
+            with_port("https://127.0.0.1", 6440),
+            "https://127.0.0.1:6440"
+        );
+        assert_eq!(with_port("https://a:443/", 443), "https://a:443");
+        assert_eq!(
+            with_port("https://[fd00::1]", 6440),
+            "https://[fd00::1]:6440"
+        );
+    }
 
     #[test]
     fn addresses() {

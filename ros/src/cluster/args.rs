@@ -2,6 +2,7 @@
 //! command line, where every user of the machine can read them.
 
 use std::io::{self, Read, Write};
+use std::net::IpAddr;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
@@ -77,10 +78,35 @@ pub fn print(text: &str) -> Outcome {
     }
 }
 
-/// A secret as it was given: itself, `-` for standard input, `@FILE` for a file; none: the variable `name`.
-pub fn secret(given: Option<&str>, name: &str) -> Result<String> {
+/// A secret that is asked for.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// What it is.
+    pub what: &'static str,
+    /// Where it is written on the command line.
+    pub place: &'static str,
+    /// The variable that may hold it.
+    pub variable: &'static str,
+}
+
+/// What hosts join with.
+pub const JOIN_TOKEN: Asked = Asked {
+    what: "join token",
+    place: "after the server's address",
+    variable: "ROS_TOKEN",
+};
+
+/// What users speak with.
+pub const API_KEY: Asked = Asked {
+    what: "API key",
+    place: "after --key",
+    variable: "ROS_KEY",
+};
+
+/// A secret as it was given: itself, `-` for standard input, `@FILE` for a file; none: its variable.
+pub fn secret(given: Option<&str>, asked: &'static Asked) -> Result<String> {
     let text = match given {
-        None => std::env::var(name).map_err(|_| Error::NoSecret(name.to_owned()))?,
+        None => std::env::var(asked.variable).map_err(|_| Error::NoSecret(asked))?,
         Some("-") => {
             let mut text = String::new();
             let read = io::stdin().take(LARGEST).read_to_string(&mut text);
@@ -95,7 +121,7 @@ pub fn secret(given: Option<&str>, name: &str) -> Result<String> {
     };
     let text = text.trim();
     if text.is_empty() {
-        return Err(Error::NoSecret(name.to_owned()));
+        return Err(Error::NoSecret(asked));
     }
     Ok(text.to_owned())
 }
@@ -103,13 +129,18 @@ pub fn secret(given: Option<&str>, name: &str) -> Result<String> {
 /// Longest secret, bytes.
 const LARGEST: u64 = 64 << 10;
 
-/// `key=value`, and `key` alone for an empty value.
+/// `key=value`, and `key=` for an empty value.
 pub fn label(text: &str) -> std::result::Result<(String, String), String> {
-    let (key, value) = text.split_once('=').unwrap_or((text, ""));
-    if key.is_empty() {
-        return Err("write KEY=VALUE".into());
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("write KEY=VALUE, or KEY= for an empty value".into()),
     }
-    Ok((key.to_owned(), value.to_owned()))
+}
+
+/// An IP address.
+pub fn address(text: &str) -> std::result::Result<IpAddr, String> {
+    let parsed = text.parse();
+    parsed.map_err(|_| "write an IP address, such as 10.0.0.7 or fd00::7".into())
 }
 
 /// `90s`, `30m`, `24h`, `7d`, in seconds.
@@ -157,7 +188,10 @@ mod tests {
     #[test]
     fn labels_have_a_key() {
         assert_eq!(label("a=b=c"), Ok(("a".into(), "b=c".into())));
-        assert_eq!(label("a"), Ok(("a".into(), String::new())));
-        assert!(label("=b").is_err());
+        assert_eq!(label("a="), Ok(("a".into(), String::new())));
+        for wrong in ["a", "=b", "=", ""] {
+            let said = label(wrong).unwrap_err();
+            assert!(said.starts_with("write KEY=VALUE"), "{wrong}: {said}");
+        }
     }
 }

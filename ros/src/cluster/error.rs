@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use api::problem::Reason;
 
+use super::args::Asked;
 use crate::outcome::chain;
 
 /// Result of what speaks to a cluster.
@@ -31,9 +32,13 @@ pub enum Error {
     Missing(&'static str),
     /// Neither argument nor variable.
     #[error(
-        "nothing was given: write it as argument, as @FILE, as - for standard input, or in {0}"
+        "no {} was given: write it {}: itself, @FILE for a file, or - for standard input; or set {}",
+        .0.what, .0.place, .0.variable
     )]
-    NoSecret(String),
+    NoSecret(&'static Asked),
+    /// A change without what is to change; the plural of what it is of.
+    #[error("nothing to change was given; `ros {0} set --help` lists what can be")]
+    NothingToChange(&'static str),
     /// A file of the user.
     #[error("cannot read {0}")]
     File(String, #[source] io::Error),
@@ -89,7 +94,7 @@ impl From<client::Error> for Error {
             }
             client::Error::Refused(problem) => return Self::Remote(refused(problem)),
             client::Error::Unreachable { .. } => {
-                "is the server running there (`systemctl status ros-server`), is this its address, and do firewalls let TCP through?"
+                "is the server running there (`systemctl status ros-server`; on RancherOS `ros service logs control-plane`), is this its address, and do firewalls let TCP through?"
             }
             client::Error::Untrusted { .. } => {
                 "its certificate is not of the CA that is known here; when the cluster was made anew, `ros context remove` and `ros context add` with its new CA"

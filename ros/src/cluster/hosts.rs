@@ -11,7 +11,7 @@ use jiff::Timestamp;
 
 use super::args::{Common, label};
 use super::complete;
-use super::error::Result;
+use super::error::{Error, Result};
 use super::remote::Remote;
 use crate::outcome::Outcome;
 use crate::table::{ago, or_dash, table};
@@ -136,6 +136,11 @@ async fn containers(remote: &Remote) -> Result<BTreeMap<String, usize>> {
 }
 
 async fn set(remote: &Remote, changes: &Changes) -> Result<Host> {
+    let is_nothing =
+        changes.address.is_none() && changes.labels.is_empty() && changes.no_labels.is_empty();
+    if is_nothing {
+        return Err(Error::NothingToChange("hosts"));
+    }
     remote
         .change::<HostKind>(&changes.host.name, |spec, labels| {
             if let Some(Address(address)) = changes.address {

@@ -60,16 +60,16 @@ struct Changes {
     #[arg(long, value_enum)]
     encapsulation: Option<Way>,
     /// Addresses of all containers
-    #[arg(long, value_name = "ADDRESS/LENGTH")]
+    #[arg(long, value_name = "ADDRESS/LENGTH", value_parser = subnet)]
     subnet: Option<Ipv4Net>,
     /// Prefix length of the block of each host
     #[arg(long, value_name = "LENGTH")]
     block_prefix: Option<u8>,
     /// Largest packet, bytes; `auto`: each host finds it out from its own links
-    #[arg(long, value_name = "BYTES", value_parser = number::<u32>)]
+    #[arg(long, value_name = "BYTES", value_parser = mtu)]
     mtu: Option<Number<u32>>,
     /// UDP port of the encapsulation; `usual`: 51820 for wireguard, 4789 for vxlan
-    #[arg(long, value_name = "PORT", value_parser = number::<u16>)]
+    #[arg(long, value_name = "PORT", value_parser = port)]
     port: Option<Number<u16>>,
 }
 
@@ -94,15 +94,30 @@ impl From<Way> for Encapsulation {
 }
 
 /// A number, or none of its own.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Number<N>(Option<N>);
 
-fn number<N: std::str::FromStr>(text: &str) -> std::result::Result<Number<N>, String> {
-    if ["auto", "usual"].contains(&text) {
-        return Ok(Number(None));
+fn mtu(text: &str) -> std::result::Result<Number<u32>, String> {
+    number(text, "auto").ok_or_else(|| "write a number of bytes, or `auto`".into())
+}
+
+fn port(text: &str) -> std::result::Result<Number<u16>, String> {
+    number(text, "usual").ok_or_else(|| "write a port, at most 65535, or `usual`".into())
+}
+
+/// A number, or the word for none of its own.
+fn number<N: std::str::FromStr>(text: &str, word: &str) -> Option<Number<N>> {
+    if text == word {
+        return Some(Number(None));
     }
-    let parsed = text.parse().map(|number| Number(Some(number)));
-    parsed.map_err(|_| "write a number, `auto` or `usual`".into())
+    text.parse().ok().map(|number| Number(Some(number)))
+}
+
+fn subnet(text: &str) -> std::result::Result<Ipv4Net, String> {
+    let parsed = text.parse();
+    parsed.map_err(|_| {
+        "write an IPv4 address and a prefix length of at most 32, such as 10.50.0.0/16".into()
+    })
 }
 
 /// Runs `ros networks`.
@@ -139,8 +154,7 @@ async fn set(remote: &Remote, changes: &Changes) -> Result<Network> {
         && mtu.is_none()
         && port.is_none();
     if is_nothing {
-        let text = "nothing to change was given; `ros networks set --help` lists what can be";
-        return Err(Error::Other(text.into()));
+        return Err(Error::NothingToChange("networks"));
     }
     remote
         .change::<NetworkKind>(&network.name, |spec, _| {
@@ -194,4 +208,33 @@ fn rows(networks: &[Network]) -> String {
         "MTU",
     ];
     table(header, &rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_number_has_its_own_word_for_none() {
+        assert_eq!(mtu("auto"), Ok(Number(None)));
+        assert_eq!(mtu("1400"), Ok(Number(Some(1400))));
+        assert_eq!(port("usual"), Ok(Number(None)));
+        for wrong in ["usual", "-1", ""] {
+            let said = mtu(wrong).unwrap_err();
+            assert_eq!(said, "write a number of bytes, or `auto`", "{wrong}");
+        }
+        for wrong in ["auto", "70000"] {
+            let said = port(wrong).unwrap_err();
+            assert_eq!(said, "write a port, at most 65535, or `usual`", "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_subnet_has_a_length() {
+        assert!(subnet("10.50.0.0/16").is_ok());
+        for wrong in ["10.0.0.0/99", "10.0.0.0", "fd00::/64", "x"] {
+            let said = subnet(wrong).unwrap_err();
+            assert!(said.ends_with("such as 10.50.0.0/16"), "{wrong}: {said}");
+        }
+    }
 }

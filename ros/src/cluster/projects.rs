@@ -151,6 +151,12 @@ pub async fn run(command: ProjectsCommand, common: &Common) -> Outcome {
             reconnecting_after,
             disconnected_after,
         } => {
+            let is_nothing = description.is_none()
+                && reconnecting_after.is_none()
+                && disconnected_after.is_none();
+            if is_nothing {
+                return Err(Error::NothingToChange("env").into());
+            }
             let change = |spec: &mut ProjectSpec, _: &mut BTreeMap<_, _>| {
                 spec.description = description.clone().unwrap_or(spec.description.clone());
                 spec.reconnecting_after = reconnecting_after.unwrap_or(spec.reconnecting_after);

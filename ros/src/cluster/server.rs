@@ -16,6 +16,8 @@ use clap::{Args, Subcommand};
 
 use super::args::Shown;
 use crate::outcome::Outcome;
+#[cfg(feature = "server")]
+pub use from_os::SWITCH;
 
 const EXAMPLES: &str = "Examples:
   sudo ros server
@@ -65,7 +67,7 @@ enum ServerCommand {
 #[cfg_attr(not(feature = "server"), allow(dead_code))]
 struct Settings {
     /// Where to listen [default: [::]:6440, all addresses]
-    #[arg(long, value_name = "ADDRESS:PORT")]
+    #[arg(long, value_name = "ADDRESS:PORT", value_parser = listen)]
     listen: Option<SocketAddr>,
     /// Name or address under which it is reached, any number; the first is the one that is handed on
     #[arg(long = "name", value_name = "ADDRESS-OR-NAME")]
@@ -103,6 +105,13 @@ struct State {
     etcd_key: Option<PathBuf>,
 }
 
+fn listen(text: &str) -> Result<SocketAddr, String> {
+    let parsed = text.parse();
+    parsed.map_err(|_| {
+        "write an address of this machine and a port, such as 10.0.0.5:6440, 0.0.0.0:6440 or [::]:6440".into()
+    })
+}
+
 /// `install` writes a unit of systemd.
 pub fn needs_root(args: &ServerArgs) -> bool {
     matches!(args.command, Some(ServerCommand::Install { .. }))
@@ -132,5 +141,5 @@ pub fn run(args: ServerArgs) -> Outcome {
     if args.config_from_os {
         return from_os::run();
     }
-    Err("this program was built without the server, as it is on the image of RancherOS; take the complete `ros` of the same release".into())
+    Err(from_os::no_server().into())
 }

@@ -34,8 +34,12 @@ pub fn check(command: &str) -> Result<()> {
     if is_here() {
         return Ok(());
     }
+    let advice = match crate::service::is_managed() {
+        true => format!("on RancherOS: {}", super::server::SWITCH),
+        false => format!("have what starts its services run `{command}`"),
+    };
     Err(Error::Other(format!(
-        "systemd does not run this machine; have what starts its services run `{command}`"
+        "systemd does not run this machine; {advice}"
     )))
 }
 

@@ -5,6 +5,47 @@ use std::process::Stdio;
 
 use crate::setup::{Person, Server};
 
+#[test]
+fn what_is_written_wrong_is_told_how_to_write() {
+    let person = Person::new();
+    let told = |arguments: &[&str]| {
+        let output = person.call(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        let said = String::from_utf8(output.stderr).unwrap();
+        said.lines().next().unwrap_or_default().to_owned()
+    };
+    let join = |flag: &str, value: &str| told(&["agent", "join", "https://a", "t", flag, value]);
+    let mut text = String::new();
+    for line in [
+        join("--label", "zone"),
+        join("--address", "web-1"),
+        told(&["server", "--listen", "6440"]),
+        told(&["networks", "set", "ros", "--subnet", "10.0.0.0/99"]),
+        told(&["networks", "set", "ros", "--mtu", "usual"]),
+        told(&["networks", "set", "ros", "--port", "auto"]),
+    ] {
+        text.push_str(&format!("{line}\n"));
+    }
+    for (what, arguments) in [
+        (
+            "join token",
+            &["agent", "join", "https://a", "--no-start"][..],
+        ),
+        (
+            "API key",
+            &["context", "add", "a", "https://a", "--ca", "c"],
+        ),
+    ] {
+        let said = person.bad(arguments);
+        assert!(
+            said.starts_with(&format!("no {what} was given: ")),
+            "{said}"
+        );
+        text.push_str(&format!("{said}\n"));
+    }
+    insta::assert_snapshot!(text);
+}
+
 /// What differs from run to run, made the same.
 fn plain(text: &str, server: &Server) -> String {
     text.replace(&server.url(), "https://SERVER")
@@ -115,7 +156,7 @@ fn a_server_that_is_down_or_another() {
     assert_eq!(
         person.bad(&["hosts"]),
         format!(
-            "cannot reach {url}: Connection refused (os error 111); is the server running there (`systemctl status ros-server`), is this its address, and do firewalls let TCP through?"
+            "cannot reach {url}: Connection refused (os error 111); is the server running there (`systemctl status ros-server`; on RancherOS `ros service logs control-plane`), is this its address, and do firewalls let TCP through?"
         )
     );
     let _other = Server::start(&folder.path().join("two"), &address);
@@ -141,7 +182,13 @@ fn a_lost_key_can_be_made_anew_beside_the_server() {
     );
     assert_eq!(server.stop(), Some(0));
     let said = person.good(&["server", "new-key", "--data", path]);
-    let key = said.lines().last().unwrap().trim();
+    assert!(
+        said.starts_with("A key of admin, shown once:\n  roskey."),
+        "{said}"
+    );
+    let made = person.json(&["server", "new-key", "--data", path]);
+    assert_eq!(made["user"], "admin");
+    let key = made["key"].as_str().unwrap();
     let none = person.bad(&["server", "new-key", "--data", empty.to_str().unwrap()]);
     assert!(none.starts_with("there is no cluster in "), "{none}");
     assert!(!empty.exists());
@@ -190,6 +237,7 @@ fn wrong_usage_ends_with_2_and_unknown_commands_with_3() {
     );
     assert_eq!(code(&["tokens", "create", "--expires", "soon"]), Some(2));
     assert_eq!(code(&["clusters"]), Some(3));
+    assert_eq!(code(&["hosts", "foo"]), Some(3));
     // A reader that goes away is no failure.
     let mut child = person
         .command(&["completion", "bash"])

@@ -91,6 +91,73 @@ fn inspect_finds_by_name_and_id_and_asks_when_several_have_it() {
 }
 
 #[test]
+fn what_removes_and_chooses_answers_in_json() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path(), "127.0.0.1:0");
+    let person = Person::admin(&server);
+    let agent = person.path("agent");
+    let place = ["--no-start", "--data", agent.to_str().unwrap()];
+    let name = ["--name", "one", "--format", "json"];
+    let join = [&server.words("ros agent join"), &place[..], &name[..]].concat();
+    let joined: Value = serde_json::from_str(&person.good(&join)).unwrap();
+    assert_eq!(
+        (&joined["name"], &joined["project"], &joined["server"]),
+        (&"one".into(), &"default".into(), &Value::Null)
+    );
+    assert_eq!(person.json(&["hosts", "show", "one"])["id"], joined["host"]);
+
+    let removed = |name: &str| serde_json::json!({ "removed": name });
+    assert_eq!(person.json(&["hosts", "remove", "one"]), removed("one"));
+    assert_eq!(
+        person.json(&["tokens", "remove", "first"]),
+        removed("first")
+    );
+    person.good(&["users", "create", "anna"]);
+    person.good(&["keys", "create", "--user", "anna", "--name", "hers"]);
+    assert_eq!(person.json(&["keys", "remove", "hers"]), removed("hers"));
+    assert_eq!(person.json(&["users", "remove", "anna"]), removed("anna"));
+    person.good(&["env", "create", "shop"]);
+    assert_eq!(
+        person.json(&["env", "use", "shop"]),
+        serde_json::json!({ "context": "home", "project": "shop" })
+    );
+    person.good(&["env", "use", "default"]);
+    assert_eq!(person.json(&["env", "remove", "shop"]), removed("shop"));
+    assert_eq!(person.json(&["context", "use", "home"])["current"], true);
+    assert_eq!(person.json(&["context", "remove", "home"]), removed("home"));
+    let none = person.good(&["context"]);
+    assert!(
+        none.starts_with("There is none yet: `ros context add "),
+        "{none}"
+    );
+    assert_eq!(person.json(&["context"]), Value::Array(Vec::new()));
+}
+
+#[test]
+fn a_host_in_no_cluster_says_so_in_json() {
+    let person = Person::new();
+    let folder = person.path("none");
+    let place = [
+        "--data",
+        folder.to_str().unwrap(),
+        "--status",
+        "/nonexistent",
+    ];
+    let ask = [&["agent", "status"], &place[..]].concat();
+    let said = person.bad(&ask);
+    assert!(said.starts_with("this host is in no cluster; "), "{said}");
+    let output = person.call(&[&ask[..], &["--format", "json"]].concat());
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        (&told["joined"], &told["host"], &told["server"]),
+        (&false.into(), &Value::Null, &Value::Null)
+    );
+    assert_eq!(told["problems"], serde_json::json!([said]));
+}
+
+#[test]
 fn networks_and_hosts_can_be_changed() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(folder.path(), "127.0.0.1:0");
@@ -142,6 +209,18 @@ fn networks_and_hosts_can_be_changed() {
     assert_eq!(host["spec"]["address"], "10.9.9.9");
     assert_eq!(host["labels"], serde_json::json!({"c": "d"}));
     person.good(&["hosts", "set", "one", "--address", "auto"]);
+    let revision = person.json(&["hosts", "show", "one"])["revision"].clone();
+    for (what, nothing) in [
+        ("hosts", &["hosts", "set", "one"][..]),
+        ("networks", &["networks", "set", "ros"]),
+        ("env", &["env", "set"]),
+    ] {
+        assert_eq!(
+            person.bad(nothing),
+            format!("nothing to change was given; `ros {what} set --help` lists what can be")
+        );
+    }
+    assert_eq!(person.json(&["hosts", "show", "one"])["revision"], revision);
     assert_eq!(
         person.json(&["hosts", "show", "one"])["spec"]["address"],
         Value::Null

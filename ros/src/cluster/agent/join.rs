@@ -12,7 +12,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use super::{Place, UNIT};
-use crate::cluster::args::{Format, Shown, label, secret};
+use crate::cluster::args::{Format, JOIN_TOKEN, Shown, address, label, secret};
 use crate::cluster::error::{Error, Result};
 use crate::cluster::systemd::{self, Program, Unit};
 use crate::outcome::Outcome;
@@ -34,7 +34,7 @@ pub struct JoinArgs {
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
     labels: Vec<(String, String)>,
     /// Address at which the other hosts reach this one [default: the one it reaches the server from]
-    #[arg(long)]
+    #[arg(long, value_parser = address)]
     address: Option<IpAddr>,
     /// Only join: do not make systemd run the agent
     #[arg(long)]
@@ -54,7 +54,7 @@ impl JoinArgs {
 
 /// Runs `ros agent join`.
 pub async fn run(args: JoinArgs) -> Outcome {
-    let token = secret(args.token.as_deref(), "ROS_TOKEN")?;
+    let token = secret(args.token.as_deref(), &JOIN_TOKEN)?;
     let facts = agent::facts::of_system();
     let hostname = facts.hostname.split('.').next().unwrap_or_default();
     let wishes = Wishes {

@@ -49,7 +49,7 @@ fn silence(host: &Host, now: Timestamp) -> Option<Finding> {
             (age.as_secs() > FRESH).then(|| {
                 Finding::new(
                     format!("{name} has joined, {joined}, but its agent was never heard of"),
-                    format!("on {name}: `systemctl status ros-agent`, or `ros agent run` to see what it says"),
+                    format!("on {name}: `journalctl -u ros-agent` (on RancherOS `ros service logs agent`) shows what it says, `ros agent status` how it is"),
                 )
             })
         }

@@ -16,6 +16,9 @@ use crate::cluster::remote::Remote;
 use crate::outcome::Outcome;
 use crate::table::table;
 
+/// Instead of an empty table.
+const NONE: &str = "There is none yet: `ros context add NAME https://SERVER:6440 --key KEY --ca-hash HASH` adds one; the server prints this line at its first start.\n";
+
 /// Arguments of `ros context`.
 #[derive(Debug, Args)]
 #[command(
@@ -119,7 +122,7 @@ async fn add(mut contexts: Contexts, new: New, shown: Shown) -> Outcome {
         );
         return Err(Error::Other(text).into());
     }
-    let key = args::secret(new.key.as_deref(), "ROS_KEY")?;
+    let key = args::secret(new.key.as_deref(), &args::API_KEY)?;
     let ca = ca(&new).await?;
     let remote = Remote::to(Resolved {
         server: new.server.clone(),
@@ -203,6 +206,9 @@ fn list(contexts: &Contexts, shown: Shown) -> Outcome {
         .map(|(name, context)| object(contexts, name, context))
         .collect();
     shown.print(&objects, || {
+        if contexts.contexts.is_empty() {
+            return NONE.into();
+        }
         let rows: Vec<[String; 4]> = contexts
             .contexts
             .iter()

@@ -30,6 +30,20 @@ pub fn run() -> Outcome {
     Err(Error::Other(format!("cannot run {}: {error}", program.display())).into())
 }
 
+/// How a RancherOS is made to run a server, once the program is there.
+pub const SWITCH: &str =
+    "`sudo ros config set rancher.cluster.server true`, then `sudo ros service up control-plane`";
+
+/// This program has no server in it.
+#[cfg(any(test, not(feature = "server")))]
+pub fn no_server() -> String {
+    format!(
+        "this program was built without the server, as it is on the image of RancherOS: put the complete `ros` of release {} at {}, executable; to run it as a service: {SWITCH}",
+        env!("CARGO_PKG_VERSION"),
+        PLACES[0]
+    )
+}
+
 fn program(places: &[&Path]) -> Result<PathBuf> {
     if cfg!(feature = "server") {
         return std::env::current_exe()
@@ -136,6 +150,16 @@ mod tests {
         assert_eq!(
             (etcd.state.etcd.len(), etcd.state.etcd_key),
             (2, Some("/key".into()))
+        );
+    }
+
+    #[test]
+    fn without_a_server_it_is_said_how_to_get_one() {
+        let said = no_server();
+        assert!(said.contains("at /var/lib/rancher/bin/ros, "), "{said}");
+        assert!(
+            said.contains("`sudo ros config set rancher.cluster.server true`"),
+            "{said}"
         );
     }
 

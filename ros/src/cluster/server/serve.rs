@@ -165,7 +165,7 @@ fn explain(error: &server::Error) -> Error {
             _ => "choose another address with --listen".into(),
         },
         server::Error::File(OpenError::InUse(_)) => {
-            "end that one first (`systemctl stop ros-server`), or choose another folder with --data"
+            "end that one first (`systemctl stop ros-server`; on RancherOS `sudo ros service stop control-plane`), or choose another folder with --data"
                 .into()
         }
         server::Error::File(OpenError::Open { .. }) => {
