@@ -11,7 +11,8 @@ pub fn to_yaml(node: &Node) -> String {
         Data::Map(map) if !map.is_empty() => write_map(&mut out, map, 0),
         Data::List(items) if !items.is_empty() => write_list(&mut out, items, 0),
         _ => {
-            out.push_str(&inline(node, 0));
+            // Indented: a line `...` or `---` at the left edge would end the document.
+            out.push_str(&inline(node, 2));
             out.push('\n');
         }
     }
@@ -209,6 +210,14 @@ mod tests {
                     command: |\n        one\n\n          two\n      ports:\n      - '80:80'\n      opts: {}\n      list: []\n      \
                     nested:\n      - - a\n        - b\n      - k: v\n        l: 1.10\n";
         assert_eq!(to_yaml(&node(text)), text);
+    }
+
+    #[test]
+    fn marks_of_documents_within_a_text_are_text() {
+        for text in ["...\na", "a\n---\nb\n", "--- a", "...", "a\n# b", "a\n%c\n"] {
+            let tree = Node::text(text);
+            assert_eq!(node(&to_yaml(&tree)).to_value(), tree.to_value(), "{text}");
+        }
     }
 
     #[test]
