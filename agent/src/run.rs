@@ -139,6 +139,7 @@ fn start(
     let services = Services {
         own: own.clone(),
         view: parts.view.subscribe(),
+        network: parts.network.subscribe(),
         problems: parts.services.clone(),
         stop: stop.clone(),
     };
@@ -267,6 +268,7 @@ async fn wait_for_docker(socket: &Path) -> Docker {
 struct Services {
     own: Own,
     view: watch::Receiver<Arc<Catalog>>,
+    network: watch::Receiver<State>,
     problems: watch::Sender<Vec<String>>,
     stop: CancellationToken,
 }
@@ -275,7 +277,11 @@ impl Services {
     async fn run(self) {
         let names = async {
             let sockets = self.bind("names", DNS, bind_names).await;
-            dns::serve(sockets, self.view.clone(), self.stop.clone()).await;
+            // Not before the sockets are there: a host that cannot answer must not draw questions.
+            tokio::select! {
+                () = dns::serve(sockets, self.view.clone(), self.stop.clone()) => {}
+                () = overlay::tell_alive(self.network.clone()) => {}
+            }
         };
         let metadata = async {
             let listener = self.bind("metadata", METADATA, bind_tcp).await;

@@ -237,7 +237,7 @@ fn names(rules: &Rules) -> Vec<String> {
 const APART: [&str; 3] = ["ROS-PREROUTING", "ROS-OUTPUT", "ROS-ZONE"];
 /// List of xt_recent that the agent writes itself into, below `/proc/thread-self/net/xt_recent`: while it is not there, its rules are as if they were not.
 pub const ALIVE: &str = "ros-alive";
-/// How long it counts as there: two looks, and half a one.
+/// How long it counts as there, in seconds: five times the pause between two times that it says so.
 const GRACE: u32 = 25;
 /// Zone of connection tracking for questions that are turned.
 const ZONE: u16 = 83;

@@ -1,6 +1,7 @@
 //! The network between the hosts: a Docker network of this host's block, routes to the others' blocks, and the firewall rules that let
 //! them through. Owns what carries its marks, and nothing else.
 
+mod alive;
 mod apply;
 mod desired;
 mod docker_network;
@@ -30,6 +31,7 @@ use tokio_util::sync::CancellationToken;
 use crate::Catalog;
 use crate::identity::Own;
 
+pub use alive::tell_alive;
 pub use desired::gateway;
 
 use desired::{Key, Wish};
@@ -274,7 +276,6 @@ impl Network {
             self.memory.told = plan.told;
         }
         self.steps += plan.steps.len();
-        say_alive();
         let state = State {
             public_key: self.memory.keys.as_ref().map(Keys::to_tell),
             wireguard: observed.wireguard,
@@ -311,14 +312,6 @@ impl Network {
         }
         memory.known_since = None;
         keys.turn(turn)
-    }
-}
-
-/// While the agent is there, questions of containers come to it. Without the rules that ask for it, there is no such list.
-fn say_alive() {
-    let list = Path::new("/proc/thread-self/net/xt_recent").join(firewall::ALIVE);
-    if list.exists() {
-        std::fs::write(list, "+0.0.0.0").ok();
     }
 }
 
