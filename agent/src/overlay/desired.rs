@@ -1,6 +1,6 @@
 //! What the network of this host should be, from the facts of the project alone. Pure: reads nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 use api::Id;
@@ -58,6 +58,8 @@ pub struct Desired {
     pub told_key: Option<Key>,
     /// The other hosts, by address of their block.
     pub peers: Vec<Peer>,
+    /// Addresses outside the block that containers of this host have in vain: they are another container's, or a host's.
+    pub refused: BTreeSet<Ipv4Addr>,
     /// What is wrong with single hosts or containers; the rest works.
     pub problems: Vec<String>,
 }
@@ -136,12 +138,13 @@ fn wanted(catalog: &Catalog, own: &Own, network: &NetworkFact) -> Result<Desired
         mtu: network.spec.mtu,
         told_key: host.public_key.as_deref().and_then(key),
         peers: Vec::new(),
+        refused: BTreeSet::new(),
         problems: Vec::new(),
     };
     let mut others: Vec<&HostFact> = catalog.hosts.values().collect();
     others.retain(|one| one.id != own.host);
     others.sort_by_key(|one| one.block);
-    let mut strays = strays(catalog, &mut desired.problems);
+    let mut strays = strays(catalog, own, &mut desired);
     for other in others {
         let strays = strays.remove(&other.id).unwrap_or_default();
         match peer(&desired, other, strays) {
@@ -197,36 +200,75 @@ fn peer(desired: &Desired, host: &HostFact, strays: Vec<Ipv4Addr>) -> Result<Opt
     }))
 }
 
-/// Addresses of running containers outside the block of their host, by host. An address that two of them have is the first one's.
-fn strays(catalog: &Catalog, problems: &mut Vec<String>) -> BTreeMap<Id, Vec<Ipv4Addr>> {
+/// Addresses of running containers outside the block of their host, by host. What two of them have is the one's in whose host's block it lies, and else
+/// the first one's; a host's own is no container's. A container of this host that has an address in vain is told of, and refused.
+fn strays(catalog: &Catalog, own: &Own, desired: &mut Desired) -> BTreeMap<Id, Vec<Ipv4Addr>> {
+    let hosts = catalog.hosts.values();
+    let of_hosts: BTreeMap<Ipv4Addr, &str> = hosts
+        .filter_map(|host| Some((host.block?, host.name.as_str())))
+        .flat_map(|(block, name)| [(block.network(), name), (gateway(block), name)])
+        .collect();
     let mut holders: BTreeMap<Ipv4Addr, &ContainerFact> = BTreeMap::new();
     let mut strays: BTreeMap<Id, Vec<Ipv4Addr>> = BTreeMap::new();
-    for container in catalog.containers.values() {
+    for (place, address, container) in by_place(catalog) {
+        let holder = holders.get(&address).map(|first| first.name.as_str());
+        let of_host = of_hosts.get(&address).filter(|_| place != Place::Home);
+        let is_own = container.host == own.host;
+        if is_own && place != Place::Home && (holder.is_some() || of_host.is_some()) {
+            desired.refused.insert(address);
+        }
+        match (of_host, holder) {
+            (Some(host), _) if is_own => desired.problems.push(format!(
+                "container {} has the address {address}, which is host {host}'s own, and is not reached: give it another one (--ip, io.rancher.container.requested_ip)",
+                container.name
+            )),
+            (Some(_), _) => {}
+            (None, Some(first)) => desired.problems.push(format!(
+                "containers {first} and {} both have the address {address}: stop one of them, or give it another io.rancher.container.requested_ip",
+                container.name
+            )),
+            (None, None) => {
+                holders.insert(address, container);
+                if place == Place::Away {
+                    let of_host = strays.entry(container.host.clone()).or_default();
+                    of_host.push(address);
+                }
+            }
+        }
+    }
+    strays
+}
+
+/// Where the address of a container lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Place {
+    /// In the block of its host.
+    Home,
+    /// Its host has no block.
+    Nowhere,
+    /// Outside the block of its host.
+    Away,
+}
+
+/// The containers that run and have an address: first those at home, each kind by id.
+fn by_place(catalog: &Catalog) -> Vec<(Place, Ipv4Addr, &ContainerFact)> {
+    let running = catalog.containers.values().filter_map(|container| {
         let is_there = matches!(
             container.state,
             ContainerState::Running | ContainerState::Paused
         );
-        let (Some(address), true) = (container.address, is_there) else {
-            continue;
-        };
-        if let Some(first) = holders.get(&address) {
-            problems.push(format!(
-                "containers {} and {} both have the address {address}: stop one of them, or give it another io.rancher.container.requested_ip",
-                first.name, container.name
-            ));
-            continue;
-        }
-        holders.insert(address, container);
+        let address = container.address.filter(|_| is_there)?;
         let host = catalog.hosts.get(&container.host);
-        let block = host.and_then(|host| host.block);
-        if block.is_some_and(|block| !block.contains(&address)) {
-            strays
-                .entry(container.host.clone())
-                .or_default()
-                .push(address);
-        }
-    }
-    strays
+        let place = match host.and_then(|host| host.block) {
+            Some(block) if block.contains(&address) => Place::Home,
+            Some(_) => Place::Away,
+            None => Place::Nowhere,
+        };
+        Some((place, address, container))
+    });
+    let mut all: Vec<_> = running.collect();
+    all.sort_by_key(|(place, ..)| *place);
+    all
 }
 
 fn same_addresses(desired: &Desired) -> Vec<String> {

@@ -202,9 +202,11 @@ fn routes(wanted: &mut Wanted, desired: &Desired, observed: &Observed, ways: &[(
         protocol: PROTOCOL,
     };
     let here: BTreeSet<Ipv4Addr> = containers(&observed.engine).collect();
-    let strays = here
-        .iter()
-        .filter(|address| desired.subnet.contains(*address) && !desired.block.contains(*address));
+    let strays = here.iter().filter(|address| {
+        desired.subnet.contains(*address)
+            && !desired.block.contains(*address)
+            && !desired.refused.contains(*address)
+    });
     wanted
         .routes
         .extend(strays.map(|address| route(Ipv4Net::from(*address).into(), bridge.index, None)));

@@ -54,7 +54,7 @@ fn change(catalog: &mut Catalog, number: u64, change: impl FnOnce(&mut HostFact)
     catalog.hosts.insert(host.id.clone(), host);
 }
 
-fn container(catalog: &mut Catalog, number: u64, host: u64, address: &str) {
+pub(crate) fn container(catalog: &mut Catalog, number: u64, host: u64, address: &str) {
     let container = ContainerFact {
         name: format!("c{number}"),
         host: Id::from_bits("h", host),
@@ -182,18 +182,51 @@ fn containers_outside_their_hosts_blocks_are_known() {
     let mut catalog = catalog(Encapsulation::Vxlan, 3);
     container(&mut catalog, 1, 2, "10.42.2.9");
     container(&mut catalog, 2, 2, "10.42.3.9");
-    container(&mut catalog, 3, 3, "10.42.3.9");
+    container(&mut catalog, 3, 2, "10.42.3.10");
+    // Who is first among those that are not at home, has it.
+    container(&mut catalog, 4, 3, "10.42.3.10");
+    container(&mut catalog, 5, 2, "10.42.1.11");
+    container(&mut catalog, 6, 3, "10.42.1.11");
     let desired = network(&catalog);
-    assert_eq!(
-        desired.peers[0].strays,
-        ["10.42.3.9".parse::<Ipv4Addr>().unwrap()]
-    );
+    let at = |text: &str| text.parse::<Ipv4Addr>().unwrap();
+    assert_eq!(desired.peers[0].strays, [at("10.42.3.9"), at("10.42.1.11")]);
     assert_eq!(desired.peers[1].strays, Vec::<Ipv4Addr>::new());
-    assert!(
-        desired.problems[0].contains("containers c2 and c3 both have the address 10.42.3.9"),
-        "{:?}",
-        desired.problems
-    );
+    assert_eq!(desired.refused, BTreeSet::new());
+    let problems = desired.problems.join("\n");
+    for says in [
+        "containers c4 and c3 both have the address 10.42.3.10",
+        "containers c5 and c6 both have the address 10.42.1.11",
+    ] {
+        assert!(problems.contains(says), "{says}: {problems}");
+    }
+    assert_eq!(desired.problems.len(), 2, "{problems}");
+}
+
+#[test]
+fn a_container_cannot_take_what_is_anothers() {
+    let mut catalog = catalog(Encapsulation::Vxlan, 3);
+    // Ahead by its id, and not at home.
+    container(&mut catalog, 1, 1, "10.42.2.7");
+    container(&mut catalog, 2, 2, "10.42.2.7");
+    container(&mut catalog, 3, 1, "10.42.2.1");
+    container(&mut catalog, 4, 2, "10.42.3.1");
+    container(&mut catalog, 5, 2, "10.42.1.0");
+    container(&mut catalog, 6, 1, "10.42.3.7");
+    let desired = network(&catalog);
+    for peer in &desired.peers {
+        assert_eq!(peer.strays, Vec::<Ipv4Addr>::new(), "{}", peer.name);
+    }
+    let at = |text: &str| text.parse::<Ipv4Addr>().unwrap();
+    assert_eq!(desired.refused, [at("10.42.2.1"), at("10.42.2.7")].into());
+    let problems = desired.problems.join("\n");
+    for says in [
+        "container c3 has the address 10.42.2.1, which is host h2's own",
+        "containers c2 and c1 both have the address 10.42.2.7",
+    ] {
+        assert!(problems.contains(says), "{says}: {problems}");
+    }
+    // What is refused on other hosts is told there.
+    assert_eq!(desired.problems.len(), 2, "{problems}");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::overlay::desired::desired;
-use crate::overlay::desired::tests::{catalog, own};
+use crate::overlay::desired::tests::{catalog, container, own};
 use crate::overlay::docker_network::Member;
 use crate::overlay::kernel::Vxlan;
 use crate::overlay::tunnel::Tunnel;
@@ -287,9 +287,15 @@ fn own_containers_outside_the_block_have_a_route() {
         mac,
         ..link(4, VXLAN, 1450)
     });
-    assert!(
-        words(&plan_for(Encapsulation::Vxlan, &observed)).contains("route 10.42.2.9/32 by ros-br")
-    );
+    let route = "route 10.42.2.9/32 by ros-br";
+    assert!(words(&plan_for(Encapsulation::Vxlan, &observed)).contains(route));
+    // Not when the address is that of a container over there.
+    let mut catalog = catalog(Encapsulation::Vxlan, 2);
+    container(&mut catalog, 1, 1, "10.42.2.9");
+    container(&mut catalog, 2, 2, "10.42.2.9");
+    let refused = words(&plan(&desired(&catalog, &own()), &observed));
+    assert!(!refused.contains(route), "{refused}");
+    assert!(refused.contains("route 10.42.2.0/24"), "{refused}");
 }
 
 #[test]
