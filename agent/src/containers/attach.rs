@@ -1,5 +1,6 @@
 //! Which containers the labels want in the project's network, and at which address. The decision is pure; [`apply`] does it.
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use api::container::label;
@@ -10,7 +11,7 @@ use bollard::models::{
 };
 
 use super::observe::{endpoint, mode};
-use crate::overlay::DockerNetwork;
+use crate::overlay::{DockerNetwork, gateway};
 
 /// What is to be done for a container.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +22,8 @@ pub enum Wanted {
     Connect(Vec<Ipv4Addr>),
     /// It is connected, and is to have another address: the first of these that is free.
     Move(Vec<Ipv4Addr>),
+    /// It did not start with the address that it was connected with: connect it without one. What is told of it.
+    Release(String),
     /// Not possible: why, and what to do.
     Refused(String),
 }
@@ -57,18 +60,101 @@ pub fn wanted(inspected: &ContainerInspectResponse, network: &DockerNetwork) -> 
             _ => Wanted::Connect(addresses),
         };
     };
-    let has = [
-        connected.ip_address.as_deref(),
-        connected
-            .ipam_config
-            .as_ref()
-            .and_then(|ipam| ipam.ipv4_address.as_deref()),
-    ];
+    let fixed = connected.ipam_config.as_ref();
+    let fixed = fixed.and_then(|ipam| ipam.ipv4_address.as_deref());
+    let fixed = fixed.filter(|text| !text.is_empty());
+    if let Some(error) = failed_start(inspected).filter(|_| !addresses.is_empty()) {
+        let why = format!(
+            "label {}: it could not be started ({error}); started again, it gets any address",
+            label::REQUESTED_IP
+        );
+        match fixed.map(str::parse) {
+            // One that was not asked for by the label is its user's.
+            Some(Ok(fixed)) if addresses.contains(&fixed) => return Wanted::Release(why),
+            None => return Wanted::Refused(why),
+            Some(_) => {}
+        }
+    }
+    let has = [connected.ip_address.as_deref(), fixed];
     let has = has.into_iter().flatten().find_map(|text| text.parse().ok());
     if addresses.is_empty() || has.is_some_and(|has| addresses.contains(&has)) {
         return Wanted::Nothing;
     }
     Wanted::Move(addresses)
+}
+
+/// Whether it runs.
+#[must_use]
+pub fn runs(inspected: &ContainerInspectResponse) -> bool {
+    let state = inspected.state.as_ref();
+    state.and_then(|state| state.running).unwrap_or_default()
+}
+
+/// Why its last start failed, when that was for its address. Docker has no code for it. What is said of published ports is not meant.
+fn failed_start(inspected: &ContainerInspectResponse) -> Option<&str> {
+    let error = inspected.state.as_ref()?.error.as_deref()?;
+    let text = error.to_lowercase();
+    let is_port = ["bind", "external connectivity", "port is"]
+        .iter()
+        .any(|part| text.contains(part));
+    (!runs(inspected) && text.contains("address") && !is_port).then_some(error)
+}
+
+/// Where containers are connected.
+pub struct Place<'a> {
+    /// The Docker.
+    pub docker: &'a Docker,
+    /// The network.
+    pub network: &'a DockerNetwork,
+    /// Addresses in it that containers have, with their names.
+    pub taken: BTreeMap<Ipv4Addr, String>,
+}
+
+impl Place<'_> {
+    /// Why no container can be started with an address: Docker says it only then.
+    fn is_not_free(&self, address: Ipv4Addr) -> Option<String> {
+        let name = &self.network.name;
+        if let Some(subnet) = self.network.subnet {
+            if !subnet.contains(&address) {
+                return Some(format!("{address}: it is not in network {name} ({subnet})"));
+            }
+            if [subnet.network(), subnet.broadcast()].contains(&address) {
+                return Some(format!("{address}: it is that of network {name} itself"));
+            }
+        }
+        let own = |block: &ipnet::Ipv4Net| [block.network(), gateway(*block)].contains(&address);
+        if self.network.block.as_ref().is_some_and(own) {
+            return Some(format!("{address}: it is this host's own"));
+        }
+        let holder = self.taken.get(&address)?;
+        Some(format!("{address}: container {holder} has it"))
+    }
+
+    /// Those of `addresses` that a container can have, and what is said of the others. One that runs is told by Docker itself.
+    fn free(
+        &self,
+        inspected: &ContainerInspectResponse,
+        addresses: Vec<Ipv4Addr>,
+    ) -> (Vec<Ipv4Addr>, Vec<String>) {
+        if runs(inspected) {
+            return (addresses, Vec::new());
+        }
+        let refusals: Vec<String> = addresses
+            .iter()
+            .filter_map(|address| self.is_not_free(*address))
+            .collect();
+        let free = addresses.into_iter();
+        let free = free.filter(|address| self.is_not_free(*address).is_none());
+        (free.collect(), refusals)
+    }
+}
+
+fn not_all(refusals: &[String]) -> String {
+    format!(
+        "label {}: not every address could be had ({})",
+        label::REQUESTED_IP,
+        refusals.join("; ")
+    )
 }
 
 fn refused(network: &DockerNetwork, mode: &str) -> Wanted {
@@ -102,48 +188,66 @@ fn addresses(asked: &str) -> Result<Vec<Ipv4Addr>, String> {
 /// # Errors
 /// What is in the way, for people.
 pub async fn apply(
-    docker: &Docker,
-    network: &DockerNetwork,
+    place: &Place<'_>,
     inspected: &ContainerInspectResponse,
     wanted: Wanted,
 ) -> Result<(), String> {
-    let id = inspected.id.clone().unwrap_or_default();
     match wanted {
         Wanted::Nothing => Ok(()),
         Wanted::Refused(why) => Err(why),
-        Wanted::Connect(addresses) => connect(docker, network, &id, (addresses, None)).await,
+        Wanted::Connect(addresses) => {
+            let found = place.free(inspected, addresses);
+            connect(place, inspected, found, None).await
+        }
         Wanted::Move(addresses) => {
-            let aliases = inspected
-                .network_settings
-                .as_ref()
-                .and_then(|settings| settings.networks.as_ref())
-                .and_then(|networks| endpoint(networks, network))
-                .and_then(|endpoint| endpoint.aliases.clone());
-            let leave = NetworkDisconnectRequest {
-                container: id.clone(),
-                force: Some(false),
-            };
-            docker
-                .disconnect_network(&network.id, leave)
-                .await
-                .map_err(|error| format!("cannot change the address: {error}"))?;
-            connect(docker, network, &id, (addresses, aliases)).await
+            let found = place.free(inspected, addresses);
+            if found.0.is_empty() {
+                return Err(not_all(&found.1));
+            }
+            reconnect(place, inspected, found).await
+        }
+        Wanted::Release(why) => {
+            reconnect(place, inspected, (Vec::new(), Vec::new())).await?;
+            Err(why)
         }
     }
 }
 
-/// Connects at the first address that Docker gives; when it gives none of them, at any, and says so.
-async fn connect(
-    docker: &Docker,
-    network: &DockerNetwork,
-    id: &str,
-    (addresses, aliases): (Vec<Ipv4Addr>, Option<Vec<String>>),
+/// Takes it off, and connects it anew under the same names.
+async fn reconnect(
+    place: &Place<'_>,
+    inspected: &ContainerInspectResponse,
+    found: (Vec<Ipv4Addr>, Vec<String>),
 ) -> Result<(), String> {
-    let mut refusals = Vec::new();
+    let aliases = inspected
+        .network_settings
+        .as_ref()
+        .and_then(|settings| settings.networks.as_ref())
+        .and_then(|networks| endpoint(networks, place.network))
+        .and_then(|endpoint| endpoint.aliases.clone());
+    let leave = NetworkDisconnectRequest {
+        container: inspected.id.clone().unwrap_or_default(),
+        force: Some(false),
+    };
+    place
+        .docker
+        .disconnect_network(&place.network.id, leave)
+        .await
+        .map_err(|error| format!("cannot change the address: {error}"))?;
+    connect(place, inspected, found, aliases).await
+}
+
+/// Connects at the first address that Docker gives; when it gives none of them, at any. Says which could not be had.
+async fn connect(
+    place: &Place<'_>,
+    inspected: &ContainerInspectResponse,
+    (addresses, mut refusals): (Vec<Ipv4Addr>, Vec<String>),
+    aliases: Option<Vec<String>>,
+) -> Result<(), String> {
     let tries = addresses.into_iter().map(Some).chain([None]);
     for address in tries {
         let request = NetworkConnectRequest {
-            container: id.to_owned(),
+            container: inspected.id.clone().unwrap_or_default(),
             endpoint_config: Some(EndpointSettings {
                 aliases: aliases.clone(),
                 ipam_config: address.map(|address| EndpointIpamConfig {
@@ -153,7 +257,9 @@ async fn connect(
                 ..EndpointSettings::default()
             }),
         };
-        match (docker.connect_network(&network.id, request).await, address) {
+        let network = place.network;
+        let done = place.docker.connect_network(&network.id, request).await;
+        match (done, address) {
             (Ok(()), _) if refusals.is_empty() => return Ok(()),
             (Ok(()), _) => break,
             (Err(error), Some(address)) => refusals.push(format!("{address}: {error}")),
@@ -165,89 +271,8 @@ async fn connect(
             }
         }
     }
-    Err(format!(
-        "label {}: not every address could be had ({})",
-        label::REQUESTED_IP,
-        refusals.join("; ")
-    ))
+    Err(not_all(&refusals))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    fn want(labels: serde_json::Value, mode: &str, ip: Option<&str>) -> Wanted {
-        let mut networks = json!({"bridge": {"NetworkID": "b", "IPAddress": "172.17.0.2"}});
-        if let Some(ip) = ip {
-            networks["ros"] = json!({"NetworkID": "n1", "IPAddress": ip});
-        }
-        let inspected = serde_json::from_value(json!({
-            "Id": "abc",
-            "Config": {"Labels": labels},
-            "HostConfig": {"NetworkMode": mode},
-            "NetworkSettings": {"Networks": networks},
-        }))
-        .unwrap();
-        let network = DockerNetwork {
-            id: "n1".into(),
-            name: "ros".into(),
-        };
-        wanted(&inspected, &network)
-    }
-
-    const IP: &str = "io.rancher.container.requested_ip";
-    const NET: &str = "io.rancher.container.network";
-
-    #[test]
-    fn labels_attach() {
-        let at = |last| Ipv4Addr::new(10, 42, 1, last);
-        assert_eq!(want(json!({}), "default", None), Wanted::Nothing);
-        assert_eq!(
-            want(json!({NET: "false"}), "default", None),
-            Wanted::Nothing
-        );
-        assert_eq!(
-            want(json!({NET: "True"}), "default", None),
-            Wanted::Connect(vec![])
-        );
-        assert_eq!(
-            want(
-                json!({NET: "true", IP: "10.42.1.7, 10.42.1.8/16"}),
-                "bridge",
-                None
-            ),
-            Wanted::Connect(vec![at(7), at(8)])
-        );
-        assert_eq!(
-            want(json!({NET: "true"}), "bridge", Some("10.42.1.2")),
-            Wanted::Nothing
-        );
-        assert_eq!(
-            want(json!({IP: "10.42.1.7"}), "ros", Some("10.42.1.7")),
-            Wanted::Nothing
-        );
-        assert_eq!(
-            want(json!({IP: "10.42.1.7"}), "ros", Some("10.42.1.2")),
-            Wanted::Move(vec![at(7)])
-        );
-    }
-
-    #[test]
-    fn what_cannot_be_says_why() {
-        for (labels, mode, said) in [
-            (json!({NET: "true"}), "host", "--network host"),
-            (json!({NET: "true"}), "container:x", "--network container:x"),
-            (
-                json!({NET: "true", IP: "10.42.1"}),
-                "bridge",
-                "`10.42.1` is not an IPv4 address",
-            ),
-        ] {
-            let Wanted::Refused(why) = want(labels, mode, None) else {
-                panic!("not refused");
-            };
-            assert!(why.contains(said), "{why}");
-        }
-    }
-}
+mod tests;

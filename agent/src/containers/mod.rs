@@ -5,6 +5,7 @@ mod attach;
 mod observe;
 
 use std::collections::{BTreeMap, HashMap};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -21,7 +22,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::overlay::{DockerNetwork, State};
-use attach::Wanted;
+use attach::{Place, Wanted};
 use observe::Observed;
 
 /// How often everything is listed, whatever the events say.
@@ -228,7 +229,12 @@ impl Watcher {
         if let Some(network) = &network {
             let wanted = attach::wanted(&inspected, network);
             if self.is_due(&inspected, &wanted) {
-                let done = attach::apply(&self.docker, network, &inspected, wanted).await;
+                let place = Place {
+                    docker: &self.docker,
+                    network,
+                    taken: self.taken(id),
+                };
+                let done = attach::apply(&place, &inspected, wanted).await;
                 match done {
                     Ok(()) => drop(self.problems.remove(id)),
                     Err(why) => drop(self.problems.insert(id.to_owned(), why)),
@@ -252,15 +258,22 @@ impl Watcher {
     /// runs. What was refused once is not tried at each look.
     fn is_due(&self, inspected: &ContainerInspectResponse, wanted: &Wanted) -> bool {
         let id = inspected.id.as_deref().unwrap_or_default();
-        let state = inspected.state.as_ref();
-        let runs = state.and_then(|state| state.running).unwrap_or_default();
         let is_new = !self.problems.contains_key(id);
         match wanted {
             Wanted::Nothing => false,
             Wanted::Connect(_) => true,
-            Wanted::Move(_) => !runs && is_new,
+            Wanted::Move(_) => !attach::runs(inspected) && is_new,
+            Wanted::Release(_) => true,
             Wanted::Refused(_) => is_new,
         }
+    }
+
+    /// Addresses that containers have, other than this one, with their names.
+    fn taken(&self, id: &str) -> BTreeMap<Ipv4Addr, String> {
+        let others = self.known.iter().filter(|(other, _)| *other != id);
+        others
+            .filter_map(|(_, one)| Some((one.seen.status.address?, one.seen.name.clone())))
+            .collect()
     }
 
     async fn read(&self, id: &str) -> Result<Option<ContainerInspectResponse>, Error> {

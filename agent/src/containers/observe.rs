@@ -275,6 +275,7 @@ mod tests {
         DockerNetwork {
             id: id.into(),
             name: "ros".into(),
+            ..DockerNetwork::default()
         }
     }
 

@@ -23,6 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bollard::Docker;
+use ipnet::Ipv4Net;
 use rtnetlink::Handle;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
@@ -90,12 +91,16 @@ pub struct State {
 }
 
 /// Docker's network of this host's block.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DockerNetwork {
     /// Docker's id of it.
     pub id: String,
     /// Its name: the project network's.
     pub name: String,
+    /// Addresses of all containers, if Docker says them.
+    pub subnet: Option<Ipv4Net>,
+    /// Those that Docker gives out here.
+    pub block: Option<Ipv4Net>,
 }
 
 /// Keeps the network of this host as `catalog` wants it until `stop`: whatever `wake` or time tells it to look again, it reads the kernel and Docker
@@ -269,6 +274,8 @@ impl Network {
         let network = ours.map(|ours| DockerNetwork {
             id: ours.id.clone(),
             name: ours.name.clone(),
+            subnet: ours.made.subnet.parse().ok(),
+            block: ours.made.range.parse().ok(),
         });
         self.memory.engine = observed.engine;
         self.memory.ip6tables = plan.ip6tables;
