@@ -87,6 +87,7 @@ fn network(desired: &Desired, observed: &Observed) -> Plan {
             "network {name} ({subnet}) clashes with {clash}: nothing is set up on this host; give the project another subnet with \
              `ros networks set {name} --subnet …`, or take that away"
         ));
+        tunnel(&mut plan, desired, observed);
         return plan;
     }
     if let Some(why) = &observed.engine_down {
@@ -95,15 +96,13 @@ fn network(desired: &Desired, observed: &Observed) -> Plan {
         ));
         // Nothing is known of its containers, and what there is may be right.
         if observed.engine == Engine::default() {
+            tunnel(&mut plan, desired, observed);
             return plan;
         }
     }
     let mut wanted = wanted::wanted(desired, observed);
     plan.mtu = wanted.link_mtu;
-    let peers = wanted.tunnel.iter().flat_map(|tunnel| &tunnel.peers);
-    plan.told = peers
-        .filter_map(|(key, peer)| Some((*key, peer.endpoint?)))
-        .collect();
+    plan.told = wanted.tunnel.as_ref().map(told).unwrap_or_default();
     plan.problems.append(&mut wanted.problems);
     settings(&mut plan, observed);
     docker(&mut plan, desired, observed, wanted.mtu);
@@ -117,6 +116,25 @@ fn network(desired: &Desired, observed: &Observed) -> Plan {
     routes(&mut plan, observed, &wanted);
     stale_links(&mut plan, observed, &wanted);
     plan
+}
+
+/// Settings of WireGuard's link that is there, and nothing else: a key that was turned is used even when the rest must wait, or this host is cut off
+/// from all that know the new one.
+fn tunnel(plan: &mut Plan, desired: &Desired, observed: &Observed) {
+    let wanted = wanted::wanted(desired, observed);
+    if let (Some(tunnel), Some(is)) = (&wanted.tunnel, &observed.tunnel) {
+        plan.told = told(tunnel);
+        let change = tunnel::change(tunnel, is, &observed.told);
+        plan.steps.extend(change.map(Step::Tunnel));
+    }
+}
+
+/// Where the peers are said to be.
+fn told(tunnel: &tunnel::Tunnel) -> BTreeMap<Key, SocketAddr> {
+    let peers = tunnel.peers.iter();
+    peers
+        .filter_map(|(key, peer)| Some((*key, peer.endpoint?)))
+        .collect()
 }
 
 fn settings(plan: &mut Plan, observed: &Observed) {

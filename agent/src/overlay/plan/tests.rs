@@ -361,3 +361,31 @@ fn without_docker_what_is_there_stays() {
     assert_eq!(found.steps, []);
     assert!(found.problems[0].contains("Docker does not answer (refused)"));
 }
+
+#[test]
+fn a_turned_key_is_used_whatever_hinders_the_rest() {
+    let mut clash = bare();
+    (clash.wireguard, clash.public) = (true, Some([1; 32]));
+    clash.kernel.links.push(Link {
+        kind: "wireguard".into(),
+        ..link(5, WIREGUARD, 1440)
+    });
+    clash.tunnel = Some(Tunnel::default());
+    let mut down = clash.clone();
+    (down.engine, down.engine_down) = (Engine::default(), Some("refused".into()));
+    clash
+        .kernel
+        .routes
+        .push(route("10.42.77.0/24", 2, Some("192.0.2.254")));
+    for (observed, says) in [(clash, "clashes with"), (down, "Docker does not answer")] {
+        let found = plan_for(Encapsulation::Wireguard, &observed);
+        assert_eq!(
+            words(&found),
+            "ros-wg: use this host's key, listen on port 51820, set 1 hosts that are new or have changed\n"
+        );
+        assert!(found.problems[0].contains(says), "{:?}", found.problems);
+        assert_eq!(found.told.len(), 1);
+        // Of another encapsulation, nothing is touched.
+        assert_eq!(plan_for(Encapsulation::Vxlan, &observed).steps, []);
+    }
+}
