@@ -1,6 +1,5 @@
 //! A new certificate well before the old one ends, for a new key.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,19 +30,14 @@ pub enum Error {
 }
 
 /// Renews in time, for ever. What fails is tried again at the next look: a third of the certificate's life is left for that.
-pub async fn run(
-    folder: &Path,
-    session: &Session,
-    mut server: watch::Receiver<Option<Arc<Client>>>,
-) {
+pub async fn run(session: &Session, mut server: watch::Receiver<Option<Arc<Client>>>) {
     loop {
         let connected = server.borrow_and_update().clone();
         if let Some(server) = connected
             && is_due(&session.identity().certificate, Timestamp::now())
         {
-            match renew(folder, &session.identity(), &server).await {
-                Ok(identity) => session.renewed(identity),
-                Err(error) => eprintln!("agent: the certificate is not renewed yet: {error}"),
+            if let Err(error) = renew(session, &server).await {
+                eprintln!("agent: the certificate is not renewed yet: {error}");
             }
         }
         tokio::select! {
@@ -69,19 +63,19 @@ fn is_due(certificate: &str, now: Timestamp) -> bool {
     now.as_second() >= from + (to - from) / 3 * 2
 }
 
-async fn renew(folder: &Path, old: &Identity, server: &Client) -> Result<Identity, Error> {
+async fn renew(session: &Session, server: &Client) -> Result<(), Error> {
     let key = rcgen::KeyPair::generate()?;
     let csr = rcgen::CertificateParams::new(Vec::new())?.serialize_request(&key)?;
     let request = RenewRequest { csr: csr.pem()? };
     let answer: RenewAnswer = server.post("/v1/agent/renew", &request).await?;
-    let identity = Identity {
+    // The servers that were learned while this one was asked stay.
+    session.change_identity(|known| Identity {
         certificate: answer.certificate,
         ca: answer.ca,
         key: key.serialize_pem(),
-        ..old.clone()
-    };
-    identity.save(folder)?;
-    Ok(identity)
+        ..known
+    })?;
+    Ok(())
 }
 
 #[cfg(test)]

@@ -132,9 +132,9 @@ fn start(
         parts.view.clone(),
     );
     spawn(&mut tasks, stop, merging);
-    let (folder, renewing) = (options.folder.clone(), Arc::clone(session));
+    let renewing = Arc::clone(session);
     spawn(&mut tasks, stop, async move {
-        renew::run(&folder, &renewing, renewing.server()).await;
+        renew::run(&renewing, renewing.server()).await;
     });
     let services = Services {
         own: own.clone(),

@@ -2,7 +2,7 @@
 //! catalog sees it through a `watch` and never waits for the network.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use api::agent::Frame;
@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::catalog::{Catalog, Taken};
+use crate::disk;
 use crate::identity::Identity;
 
 /// First and longest pause after a failure; each is twice the one before, and less by chance, so that hosts do not come back all at once.
@@ -37,6 +38,8 @@ pub enum Link {
 pub struct Session {
     folder: PathBuf,
     identity: watch::Sender<Arc<Identity>>,
+    /// Held while the identity is changed.
+    changing: Mutex<()>,
     instance: String,
     catalog: watch::Sender<Arc<Catalog>>,
     link: watch::Sender<Link>,
@@ -57,6 +60,7 @@ impl Session {
         Self {
             folder,
             identity: watch::Sender::new(Arc::new(identity)),
+            changing: Mutex::new(()),
             instance: format!("{:016x}", rand::random::<u64>()),
             catalog: watch::Sender::new(Arc::new(catalog)),
             link: watch::Sender::new(Link::Down("not connected yet".into())),
@@ -94,9 +98,20 @@ impl Session {
         self.identity.borrow().clone()
     }
 
-    /// Goes by a new identity from the next connection on.
-    pub fn renewed(&self, identity: Identity) {
+    /// Changes the identity, on disk and here: what somebody else has changed meanwhile stays. The next connection goes by it.
+    ///
+    /// # Errors
+    /// When the file cannot be written; everything stays as it was then.
+    pub fn change_identity(
+        &self,
+        change: impl FnOnce(Identity) -> Identity,
+    ) -> Result<(), disk::Error> {
+        // One after the other: the file is of the one that comes last. Nothing is left half done by one that has panicked.
+        let _alone = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let identity = change(Identity::clone(&self.identity()));
+        identity.save(&self.folder)?;
         self.identity.send_replace(Arc::new(identity));
+        Ok(())
     }
 
     /// Follows the servers until `stop`, or until this host was removed.
@@ -185,25 +200,23 @@ impl Session {
 
     /// The server that this host has joined by stays the first: it is reached from here, whatever the servers say of themselves.
     fn learn_servers(&self, urls: &[String]) {
+        let with = |known: &Identity| -> Vec<String> {
+            let first = known.servers.first();
+            let others = urls.iter().filter(|url| first != Some(url));
+            first.into_iter().chain(others).cloned().collect()
+        };
         let known = self.identity();
-        let others = urls.iter().filter(|url| known.servers.first() != Some(url));
-        let servers: Vec<String> = known
-            .servers
-            .iter()
-            .take(1)
-            .chain(others)
-            .cloned()
-            .collect();
-        if servers == known.servers {
+        if with(&known) == known.servers {
             return;
         }
-        let identity = Identity {
-            servers,
-            ..Identity::clone(&known)
-        };
+        let learned = self.change_identity(|known| Identity {
+            servers: with(&known),
+            ..known
+        });
         // What cannot be kept is told again at the next connection.
-        identity.save(&self.folder).ok();
-        self.renewed(identity);
+        if let Err(error) = learned {
+            eprintln!("agent: {}", problem::chain(&error));
+        }
     }
 
     async fn save_changes(&self) {
@@ -228,4 +241,50 @@ impl Session {
 
 fn is_removed(problem: &Problem) -> bool {
     problem.reason == Reason::Unauthenticated
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use api::Id;
+
+    fn identity() -> Identity {
+        Identity {
+            host: Id::from_bits("h", 1),
+            name: "one".into(),
+            project: Id::from_bits("p", 1),
+            project_name: "default".into(),
+            servers: vec!["https://first:6440".into()],
+            ca: String::new(),
+            certificate: "old".into(),
+            key: String::new(),
+        }
+    }
+
+    #[test]
+    fn servers_and_certificates_are_changed_side_by_side() {
+        let folder = tempfile::tempdir().unwrap();
+        let session = Session::new(folder.path().to_owned(), identity());
+        std::thread::scope(|both| {
+            both.spawn(|| {
+                for number in 0..200 {
+                    let certificate = number.to_string();
+                    session
+                        .change_identity(|known| Identity {
+                            certificate,
+                            ..known
+                        })
+                        .unwrap();
+                }
+            });
+            for number in 0..200 {
+                session.learn_servers(&[format!("https://s{number}:6440")]);
+            }
+        });
+        let kept = Identity::load(folder.path()).unwrap().unwrap();
+        for one in [&kept, &*session.identity()] {
+            assert_eq!(one.certificate, "199");
+            assert_eq!(one.servers, ["https://first:6440", "https://s199:6440"]);
+        }
+    }
 }
