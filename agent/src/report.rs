@@ -30,6 +30,8 @@ pub struct Reporter {
     pub local: watch::Receiver<Option<Arc<Local>>>,
     /// Its network.
     pub network: watch::Receiver<State>,
+    /// Why what is known is not on disk.
+    pub unkept: watch::Receiver<Option<String>>,
     /// How it reaches the others.
     pub reach: watch::Receiver<Reach>,
     /// The server that is followed.
@@ -63,6 +65,7 @@ impl Reporter {
                 },
                 changed = self.local.changed() => if changed.is_err() { return },
                 changed = self.network.changed() => if changed.is_err() { return },
+                changed = self.unkept.changed() => if changed.is_err() { return },
                 changed = self.reach.changed() => if changed.is_err() { return },
                 _ = tick.tick() => facts = facts::gather(&self.docker).await,
             }
@@ -92,7 +95,9 @@ impl Reporter {
     }
 
     fn now(&mut self, facts: &HostFacts) -> Told {
-        let network = self.network.borrow_and_update().clone();
+        let mut network = self.network.borrow_and_update().clone();
+        let unkept = self.unkept.borrow_and_update().clone();
+        network.problems.extend(unkept);
         Told {
             local: self.local.borrow_and_update().clone(),
             facts: Some(HostFacts {

@@ -152,6 +152,7 @@ fn start(
         local: parts.local.subscribe(),
         network: parts.network.subscribe(),
         services: parts.services.subscribe(),
+        unkept: session.unkept(),
     };
     let path = options.status.clone();
     spawn(&mut tasks, stop, async move { sources.run(&path).await });
@@ -204,6 +205,7 @@ async fn follow_docker(
         docker: docker.clone(),
         local: parts.local.subscribe(),
         network: parts.network.subscribe(),
+        unkept: session.unkept(),
         reach: parts.reach.subscribe(),
         server: session.server(),
     };

@@ -44,6 +44,7 @@ pub struct Session {
     catalog: watch::Sender<Arc<Catalog>>,
     link: watch::Sender<Link>,
     server: watch::Sender<Option<Arc<Client>>>,
+    unkept: watch::Sender<Option<String>>,
 }
 
 /// Why a stream has ended.
@@ -65,6 +66,7 @@ impl Session {
             catalog: watch::Sender::new(Arc::new(catalog)),
             link: watch::Sender::new(Link::Down("not connected yet".into())),
             server: watch::Sender::new(None),
+            unkept: watch::Sender::new(None),
         }
     }
 
@@ -84,6 +86,12 @@ impl Session {
     #[must_use]
     pub fn server(&self) -> watch::Receiver<Option<Arc<Client>>> {
         self.server.subscribe()
+    }
+
+    /// Why what is known is not on disk, for people; none when it is.
+    #[must_use]
+    pub fn unkept(&self) -> watch::Receiver<Option<String>> {
+        self.unkept.subscribe()
     }
 
     /// Random, by each start of the agent.
@@ -230,12 +238,25 @@ impl Session {
         }
     }
 
-    /// What cannot be written is written at the next change: the server tells it again after a restart.
+    /// What cannot be written is told of, and written at the next change: the server tells it again after a restart.
     async fn save(&self) {
         let (catalog, folder) = (self.catalog.borrow().clone(), self.folder.clone());
-        tokio::task::spawn_blocking(move || catalog.save(&folder).ok())
-            .await
-            .ok();
+        let saving = tokio::task::spawn_blocking(move || catalog.save(&folder));
+        let Ok(saved) = saving.await else { return };
+        let unkept = saved.err().map(|error| {
+            format!(
+                "what is known of the project cannot be kept ({}): is the disk full? Started without a server, this host would know what it knew before",
+                problem::chain(&error)
+            )
+        });
+        self.unkept.send_if_modified(|known| {
+            let is_new = *known != unkept;
+            if let Some(unkept) = unkept.as_ref().filter(|_| is_new) {
+                eprintln!("agent: {unkept}");
+            }
+            *known = unkept;
+            is_new
+        });
     }
 }
 
@@ -259,6 +280,24 @@ mod tests {
             certificate: "old".into(),
             key: String::new(),
         }
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_kept_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        // A folder that cannot be made: nothing can be written into it.
+        let below = folder.path().join("file/below");
+        std::fs::write(folder.path().join("file"), "").unwrap();
+        let session = Session::new(below, identity());
+        session.save().await;
+        let told = session.unkept().borrow().clone().unwrap();
+        assert!(
+            told.contains("is the disk full?") && told.contains("catalog.json"),
+            "{told}"
+        );
+        std::fs::remove_file(folder.path().join("file")).unwrap();
+        session.save().await;
+        assert_eq!(*session.unkept().borrow(), None);
     }
 
     #[test]

@@ -72,6 +72,8 @@ pub struct Sources {
     pub network: watch::Receiver<State>,
     /// What hinders names and metadata.
     pub services: watch::Receiver<Vec<String>>,
+    /// Why what is known is not on disk.
+    pub unkept: watch::Receiver<Option<String>>,
 }
 
 impl Sources {
@@ -86,6 +88,7 @@ impl Sources {
                 Ok(()) = self.local.changed() => {}
                 Ok(()) = self.network.changed() => {}
                 Ok(()) = self.services.changed() => {}
+                Ok(()) = self.unkept.changed() => {}
                 else => return,
             }
             // What changes often is written once.
@@ -100,6 +103,7 @@ impl Sources {
         let docker = self.local.borrow_and_update().is_some();
         let mut problems = network.problems;
         problems.extend(self.services.borrow_and_update().iter().cloned());
+        problems.extend(self.unkept.borrow_and_update().clone());
         if !docker {
             problems.push("Docker does not answer; is it running?".into());
         }
