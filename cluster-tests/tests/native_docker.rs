@@ -10,7 +10,7 @@ use cluster_tests::container::{
     AT_ONCE, Name, address, answers, fetch, idle, name_becomes, pings, run, started, web,
 };
 use cluster_tests::image::WHO;
-use cluster_tests::net::OUTSIDE;
+use cluster_tests::net::{GATEWAY, OUTSIDE};
 use cluster_tests::node::Node;
 use cluster_tests::root::Root;
 use cluster_tests::stage::on_stage;
@@ -39,6 +39,7 @@ fn what_runs_on_one_host_answers_by_name_on_the_others() -> Result<()> {
         judge_times(&mut judge, &cluster);
         judge_labels(&mut judge, &cluster);
         judge_outside(&mut judge, &cluster);
+        judge_resolvers(&mut judge, &cluster);
         judge.verdict(&cluster.last_words())
     })
 }
@@ -226,4 +227,67 @@ fn judge_outside(judge: &mut Judge, cluster: &Cluster) {
             .iter()
             .try_for_each(|(name, _)| contains(&table, name))
     });
+}
+
+/// Hosts with a resolver of their own: on loopback Docker's resolver asks it from the host's network, whatever its version is.
+fn judge_resolvers(judge: &mut Judge, cluster: &Cluster) {
+    let [_, _, c] = &cluster.hosts[..] else {
+        return;
+    };
+    judge.check(
+        "c: what a resolver must know goes where it was sent",
+        || {
+            let before = turned(c)?;
+            for (kind, name) in [("ns", "com"), ("ns", "."), ("a", "example.com")] {
+                ask_gateway(c, kind, name)?;
+                equal(turned_by(c, before)?, 0)?;
+            }
+            ask_gateway(c, "a", "web")?;
+            ensure(turned_by(c, before)? > 0, || "`web` is not turned".into())
+        },
+    );
+    judge.check("c: nothing is turned when the agent is gone", || {
+        let before = turned(c)?;
+        c.sh("echo -0.0.0.0 > /proc/net/xt_recent/ros-alive")?;
+        ask_gateway(c, "a", "web")?;
+        equal(turned_by(c, before)?, 0)
+    });
+    for node in &cluster.hosts {
+        judge.check(
+            &format!("{}: names resolve with a resolver on loopback", node.name),
+            || {
+                node.write("/etc/resolv.conf", "nameserver 127.0.0.1\n")?;
+                let name = format!("loopback-{}", node.name);
+                idle(node, &name)?;
+                answers(node, &name, "http://web/", "web")?;
+                answers(node, &name, "http://web.rancher.internal/", "web")?;
+                // One that was chosen for a container.
+                let chosen = format!("chosen-{}", node.name);
+                let args = ["--network", "ros", "--dns", "10.77.0.99"];
+                run(node, &chosen, &args, &[])?;
+                answers(node, &chosen, "http://web/", "web")?;
+                // Started with the resolver of before.
+                answers(node, &box_of(node), "http://web/", "web")
+            },
+        );
+    }
+}
+
+/// Asks the resolver in the host's resolv.conf from the host itself. Nobody is there to answer.
+fn ask_gateway(node: &Node, kind: &str, name: &str) -> Result<()> {
+    let (kind, gateway) = (format!("-type={kind}"), GATEWAY.to_string());
+    let words = ["timeout", "1", "busybox", "nslookup", &kind, name, &gateway];
+    node.tool(&words).output().map(drop)
+}
+
+/// Questions of the host that came to its agent: flows that were turned.
+fn turned(node: &Node) -> Result<u64> {
+    let table = node.run(&["iptables", "-t", "nat", "-xnvL", "ROS-OUTPUT"])?;
+    let rules = table.lines().filter(|line| line.contains(" DNAT "));
+    let counts = rules.filter_map(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+    Ok(counts.sum())
+}
+
+fn turned_by(node: &Node, before: u64) -> Result<u64> {
+    Ok(turned(node)?.saturating_sub(before))
 }

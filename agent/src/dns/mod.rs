@@ -33,8 +33,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Catalog;
 use forward::Forwarder;
-pub use resolvers::Files;
 use resolvers::Resolvers;
+pub use resolvers::{Files, asked_by_docker};
 pub use stats::{Count, Stats, Trouble};
 use zone::Zone;
 

@@ -2,7 +2,7 @@
 //! somebody asks, so an idle host does nothing.
 
 use std::fs;
-use std::net::{IpAddr, SocketAddr, SocketAddrV6};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -16,9 +16,12 @@ const MOST: usize = 6;
 const LARGEST: usize = 64 * 1024;
 /// systemd-resolved's stubs: behind them are the resolvers of the other file.
 const STUBS: [IpAddr; 2] = [
-    IpAddr::V4(std::net::Ipv4Addr::new(127, 0, 0, 53)),
-    IpAddr::V4(std::net::Ipv4Addr::new(127, 0, 0, 54)),
+    IpAddr::V4(Ipv4Addr::new(127, 0, 0, 53)),
+    IpAddr::V4(Ipv4Addr::new(127, 0, 0, 54)),
 ];
+
+/// Docker's choice where the host names no resolver (moby, `resolvconf.go`).
+const DOCKERS_OWN: [Ipv4Addr; 2] = [Ipv4Addr::new(8, 8, 8, 8), Ipv4Addr::new(8, 8, 4, 4)];
 
 /// Where the resolvers are named.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,6 +93,30 @@ impl Resolvers {
     }
 }
 
+/// Resolvers at port 53 that Docker's own asks for a container that starts now. Where the usual file names only systemd-resolved's stub, some versions ask
+/// that one for containers that start on a network of their user's, and those of the other file for all that were on Docker's own network first.
+#[must_use]
+pub fn asked_by_docker(files: &Files) -> Vec<Ipv4Addr> {
+    let mut servers = read(&files.main);
+    if servers.iter().all(|server| STUBS.contains(&server.ip())) {
+        servers.extend(read(&files.behind_stub));
+    }
+    if servers.is_empty() {
+        return DOCKERS_OWN.into();
+    }
+    let mut asked = Vec::new();
+    for server in servers {
+        if let IpAddr::V4(address) = server.ip()
+            && server.port() == 53
+            && address != SERVICE_ADDRESS
+            && !asked.contains(&address)
+        {
+            asked.push(address);
+        }
+    }
+    asked
+}
+
 fn mark(path: &Path) -> Mark {
     use std::os::unix::fs::MetadataExt;
     let seen = fs::metadata(path).ok()?;
@@ -132,6 +159,26 @@ fn server(line: &str) -> Option<SocketAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn docker_asks_the_stub_or_those_behind_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = Files {
+            main: folder.path().join("main"),
+            behind_stub: folder.path().join("behind"),
+        };
+        let asked = |text: &str| {
+            fs::write(&files.main, text).unwrap();
+            let asked = asked_by_docker(&files);
+            asked.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(asked("search x\n"), ["8.8.8.8", "8.8.4.4"]);
+        fs::write(&files.behind_stub, "nameserver 10.0.0.1\n").unwrap();
+        assert_eq!(asked("nameserver 127.0.0.53\n"), ["127.0.0.53", "10.0.0.1"]);
+        let text = "nameserver 127.0.0.1\nnameserver ::1\nnameserver 169.254.169.250\nnameserver 9.9.9.9\nnameserver 127.0.0.1\nnameserver 9.9.9.9:54\n";
+        assert_eq!(asked(text), ["127.0.0.1", "9.9.9.9"]);
+        assert!(asked("nameserver 2001:db8::53\n").is_empty());
+    }
 
     #[test]
     fn only_servers_are_taken_of_the_file() {

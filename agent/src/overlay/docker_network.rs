@@ -21,7 +21,7 @@ use super::desired::{Desired, gateway};
 pub const LABEL: &str = "io.rancher.network";
 /// Label of containers that are to keep their own resolvers, with the value `false`.
 const DNS_LABEL: &str = "io.rancher.container.dns";
-/// First version whose resolver may ask from the host's network.
+/// First version whose resolver asks any resolver from the host's network.
 const ASKS_FROM_HOST: u32 = 27;
 /// First version that drops what is routed to containers from other links, unless told otherwise.
 const FILTERING: u32 = 28;
@@ -92,10 +92,11 @@ impl Engine {
         self.bridges.iter().find(|bridge| bridge.mark.is_some())
     }
 
-    /// Whether its resolver asks from the host's network, and not from the container's.
+    /// Whether its resolver asks `resolver` from the host's network, and not from the container's: one that listens on the host's loopback link
+    /// cannot be asked from elsewhere.
     #[must_use]
-    pub fn asks_from_host(&self) -> bool {
-        self.major >= ASKS_FROM_HOST
+    pub fn asks_from_host(&self, resolver: Ipv4Addr) -> bool {
+        self.major >= ASKS_FROM_HOST || resolver.is_loopback()
     }
 
     /// Whether it drops what is routed to containers.

@@ -36,8 +36,8 @@ pub struct Rules {
     pub no_dns: BTreeSet<Ipv4Addr>,
     /// Whether Docker drops what is routed to containers before our other rules see it.
     pub filters: bool,
-    /// Whether Docker's resolver asks from the host's network.
-    pub asks_from_host: bool,
+    /// Resolvers that Docker's own asks from the host's network.
+    pub asked_from_host: BTreeSet<Ipv4Addr>,
 }
 
 /// IP version.
@@ -122,14 +122,13 @@ pub fn chains(rules: &Rules, family: Family) -> Chains {
     );
     add(("filter", "ROS-FORWARD"), forward(rules));
     add(("nat", "ROS-PREROUTING"), names(rules));
-    if rules.asks_from_host {
+    let asked = &rules.asked_from_host;
+    if !asked.is_empty() {
         let answered = format!("-j DNAT --to-destination {SERVICES}:53");
-        add(("nat", "ROS-OUTPUT"), asked_from_host(&answered));
+        add(("nat", "ROS-OUTPUT"), asked_from_host(asked, &answered));
         // Only the first packet of a flow is turned. A question for us from a port that has just asked somebody else must not be taken for the same flow.
-        add(
-            ("raw", "ROS-ZONE"),
-            asked_from_host(&format!("-j CT --zone-orig {ZONE}")),
-        );
+        let zone = format!("-j CT --zone-orig {ZONE}");
+        add(("raw", "ROS-ZONE"), asked_from_host(asked, &zone));
     }
     let subnet = rules.subnet;
     add(
@@ -226,8 +225,8 @@ fn names(rules: &Rules) -> Vec<String> {
         .collect();
     for protocol in ["udp", "tcp"] {
         lines.push(format!(
-            "! -d {subnet} -i {bridge} -p {protocol} -m {protocol} --dport 53 -m recent --rcheck --seconds {GRACE} --name {ALIVE} --mask 0.0.0.0 --rsource \
-             -j DNAT --to-destination {SERVICES}:53"
+            "! -d {subnet} -i {bridge} -p {protocol} -m {protocol} --dport 53 {is_alive} -j DNAT --to-destination {SERVICES}:53",
+            is_alive = is_alive()
         ));
     }
     lines
@@ -242,20 +241,33 @@ const GRACE: u32 = 25;
 /// Zone of connection tracking for questions that are turned.
 const ZONE: u16 = 83;
 
-/// From version 27 on, Docker's resolver asks the host's resolvers from the host's own network. Of what this host asks, names that can only be ours
-/// go where `target` says: those of one word, and those that end in `rancher.internal`. All else goes where it went, whether the agent is there or not.
-fn asked_from_host(target: &str) -> Vec<String> {
-    let asked = "-p udp -m udp --dport 53";
-    // Behind the headers of IP, UDP and DNS (RFC 1035, 4.1): a word with its length, then the end.
-    let one_word = r#"-m u32 --u32 "0x0>>0x16&0x3c@0x14>>0x18@0x12&0xff=0x0""#;
+/// True while the agent is there.
+fn is_alive() -> String {
+    format!("-m recent --rcheck --seconds {GRACE} --name {ALIVE} --mask 0.0.0.0 --rsource")
+}
+
+/// Some of Docker's resolvers ask these `resolvers` from the host's own network. Of what the host asks them, questions that can only be ours go where
+/// `target` says, while the agent is there: for addresses of names of one word, and for names that end in `rancher.internal`. All else goes where it went:
+/// what is asked of anybody else, what a resolver asks by itself (without RD), and what it must know of `com` or of the root (NS, DS, DNSKEY).
+fn asked_from_host(resolvers: &BTreeSet<Ipv4Addr>, target: &str) -> Vec<String> {
+    // Behind the headers of IP and UDP: the flags (RFC 1035, 4.1.1) of a standard query that wants recursion.
+    let query = "0x0>>0x16&0x3c@0x8&0xf900=0x100";
+    // The first label's length, and behind it the end of the name and the type: A or AAAA.
+    let label = "0x0>>0x16&0x3c@0x14>>0x18=0x1:0x3f";
+    let end = "0x0>>0x16&0x3c@0x14>>0x18@0x14&0xffffff=0x1,0x1c";
     let zone =
         r#"-m string --hex-string "|0772616e6368657208696e7465726e616c00|" --algo bm --icase"#;
-    vec![
-        // What our own resolver asks others.
-        format!("-m mark --mark {:#x} -j RETURN", super::MARK),
-        format!("{asked} {one_word} {target}"),
-        format!("{asked} {zone} {target}"),
-    ]
+    let is_alive = is_alive();
+    // What our own resolver asks others.
+    let mut lines = vec![format!("-m mark --mark {:#x} -j RETURN", super::MARK)];
+    for resolver in resolvers {
+        let asked = format!("-d {resolver}/32 -p udp -m udp --dport 53 {is_alive}");
+        lines.push(format!(
+            "{asked} -m u32 --u32 \"{query}&&{label}&&{end}\" {target}"
+        ));
+        lines.push(format!("{asked} -m u32 --u32 \"{query}\" {zone} {target}"));
+    }
+    lines
 }
 
 /// Containers that were started for a larger packet keep their connections within what fits, in both directions.

@@ -157,6 +157,8 @@ struct Tools {
 struct Memory {
     /// What Docker has said last.
     engine: Engine,
+    /// Resolvers that Docker's own may ask, the newest first.
+    resolvers: Vec<Ipv4Addr>,
     /// WireGuard's keys, once they are needed.
     keys: Option<Keys>,
     /// Where WireGuard's peers were said to be when they were last set.
@@ -278,6 +280,7 @@ impl Network {
             block: ours.made.range.parse().ok(),
         });
         self.memory.engine = observed.engine;
+        self.memory.resolvers = observed.resolvers;
         self.memory.ip6tables = plan.ip6tables;
         if errors.is_empty() {
             self.memory.told = plan.told;

@@ -12,9 +12,13 @@ use super::iptables;
 use super::kernel::{self, Kernel};
 use super::tunnel::Tunnel;
 use super::{BRIDGE, Memory, Tools, WIREGUARD, wireguard};
+use crate::dns::Files;
 
 /// A Docker that takes longer is one that does not answer: the others' hosts come and go meanwhile.
 const DOCKER_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Resolvers that are known at most: a host that wanders has others everywhere.
+const RESOLVERS: usize = 8;
 
 /// What there is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -27,6 +31,8 @@ pub struct Observed {
     pub engine: Engine,
     /// Docker does not answer: why.
     pub engine_down: Option<String>,
+    /// Resolvers that Docker's own may ask, for containers that start now and for those that run.
+    pub resolvers: Vec<Ipv4Addr>,
     /// The firewall.
     pub firewall: BTreeMap<Family, Loaded>,
     /// Whether the kernel has WireGuard.
@@ -109,12 +115,25 @@ pub async fn observe(tools: &mut Tools, memory: &Memory) -> Result<Observed, Err
         settings: settings().iter().filter_map(read).collect(),
         engine,
         engine_down,
+        resolvers: resolvers(crate::dns::asked_by_docker(&Files::default()), memory),
         firewall: firewall(tools, memory.ip6tables).await?,
         wireguard,
         tunnel,
         public: memory.keys.as_ref().map(super::keys::Keys::public),
         told: memory.told.clone(),
     })
+}
+
+/// The resolvers of now, and then those that containers were started with since the agent is there: Docker does not tell them of a change.
+fn resolvers(now: Vec<Ipv4Addr>, memory: &Memory) -> Vec<Ipv4Addr> {
+    let mut all = now;
+    for before in &memory.resolvers {
+        if !all.contains(before) {
+            all.push(*before);
+        }
+    }
+    all.truncate(RESOLVERS);
+    all
 }
 
 async fn firewall(
@@ -144,4 +163,22 @@ pub fn is_own(kernel: &Kernel, address: IpAddr) -> bool {
 /// Addresses of containers on this host that run.
 pub fn containers(engine: &Engine) -> impl Iterator<Item = Ipv4Addr> + '_ {
     engine.members.iter().filter_map(|member| member.address)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn resolvers_of_before_are_still_asked() {
+        let [old, new] = [Ipv4Addr::new(192, 0, 2, 53), Ipv4Addr::new(127, 0, 0, 1)];
+        let memory = Memory {
+            resolvers: vec![old],
+            ..Memory::default()
+        };
+        assert_eq!(resolvers(vec![new], &memory), [new, old]);
+        assert_eq!(resolvers(vec![old], &memory), [old]);
+        let many: Vec<Ipv4Addr> = (0..9).map(|last| Ipv4Addr::new(10, 0, 0, last)).collect();
+        assert_eq!(resolvers(many.clone(), &memory), many[..RESOLVERS]);
+    }
 }

@@ -348,7 +348,12 @@ fn rules(desired: &Desired, observed: &Observed, wanted: &Wanted) -> Rules {
             .filter_map(|member| member.address)
             .collect(),
         filters: engine.filters(),
-        asks_from_host: engine.asks_from_host(),
+        asked_from_host: observed
+            .resolvers
+            .iter()
+            .copied()
+            .filter(|resolver| engine.asks_from_host(*resolver))
+            .collect(),
     }
 }
 

@@ -19,7 +19,7 @@ fn rules(encapsulation: Encapsulation) -> Rules {
         bridges: BTreeSet::from(["docker0".to_owned(), "ros-br".to_owned()]),
         no_dns: BTreeSet::new(),
         filters: false,
-        asks_from_host: false,
+        asked_from_host: BTreeSet::new(),
     }
 }
 
@@ -220,15 +220,24 @@ fn containers_may_keep_their_own_resolvers() {
 #[test]
 fn names_asked_from_the_host_are_loaded_by_themselves() {
     let mut rules = rules(Encapsulation::Vxlan);
-    rules.asks_from_host = true;
+    rules.asked_from_host = [[127, 0, 0, 1], [192, 0, 2, 53]].map(Ipv4Addr::from).into();
     let chains = chains(&rules, Family::V4);
     let all = parts(&chains, &docker());
     assert_eq!(change(&all[0].0, &all[0].1).unwrap(), VXLAN);
+    let alive = "-m recent --rcheck --seconds 25 --name ros-alive --mask 0.0.0.0 --rsource";
     let asked = |target: &str| {
+        let of = |resolver: &str| {
+            format!(
+                "-d {resolver}/32 -p udp -m udp --dport 53 {alive} -m u32 --u32 \"0x0>>0x16&0x3c@0x8&0xf900=0x100&&0x0>>0x16&0x3c@0x14>>0x18=0x1:0x3f&&\
+                 0x0>>0x16&0x3c@0x14>>0x18@0x14&0xffffff=0x1,0x1c\" -j {target}\n\
+                 -d {resolver}/32 -p udp -m udp --dport 53 {alive} -m u32 --u32 \"0x0>>0x16&0x3c@0x8&0xf900=0x100\" -m string \
+                 --hex-string \"|0772616e6368657208696e7465726e616c00|\" --algo bm --icase -j {target}\n"
+            )
+        };
         format!(
-            "-m mark --mark 0x53 -j RETURN\n\
-             -p udp -m udp --dport 53 -m u32 --u32 \"0x0>>0x16&0x3c@0x14>>0x18@0x12&0xff=0x0\" -j {target}\n\
-             -p udp -m udp --dport 53 -m string --hex-string \"|0772616e6368657208696e7465726e616c00|\" --algo bm --icase -j {target}\n"
+            "-m mark --mark 0x53 -j RETURN\n{}{}",
+            of("127.0.0.1"),
+            of("192.0.2.53")
         )
     };
     for (at, table, chain, target) in [

@@ -389,3 +389,32 @@ fn a_turned_key_is_used_whatever_hinders_the_rest() {
         assert_eq!(plan_for(Encapsulation::Vxlan, &observed).steps, []);
     }
 }
+
+#[test]
+fn a_resolver_on_loopback_is_asked_from_the_host_by_every_docker() {
+    let asked = |major: u32| {
+        let mut observed = bare();
+        observed.engine.major = major;
+        observed.resolvers = [[192, 0, 2, 53], [127, 0, 0, 53]]
+            .map(std::net::Ipv4Addr::from)
+            .into();
+        words_of_firewall(&plan_for(Encapsulation::Vxlan, &observed))
+    };
+    for (major, far) in [(20, 0), (26, 0), (27, 2), (28, 2)] {
+        let text = asked(major);
+        let count = |resolver: &str| {
+            text.matches(&format!("-A ROS-OUTPUT -d {resolver}/32"))
+                .count()
+        };
+        assert_eq!(count("127.0.0.53"), 2, "{major}: {text}");
+        assert_eq!(count("192.0.2.53"), far, "{major}: {text}");
+    }
+}
+
+fn words_of_firewall(plan: &Plan) -> String {
+    let text = |step: &Step| match step {
+        Step::Firewall { text, .. } => text.clone(),
+        _ => String::new(),
+    };
+    plan.steps.iter().map(text).collect()
+}
