@@ -1,6 +1,6 @@
 //! Where a packet is judged, however it came: the zone, then what is remembered, then a task that asks others.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -69,6 +69,10 @@ impl Desk {
         match found {
             Outcome::Reply => {
                 shared.stats.own.up();
+                // Docker's resolver, from the host's network, or another program here: only its packets come to us, and over TCP it would ask somebody else.
+                if on == Transport::Udp && reply::is_cut(out) && self.is_host(client) {
+                    reply::end_there(out);
+                }
                 return Done::Answered;
             }
             Outcome::Refusal => {
@@ -93,6 +97,13 @@ impl Desk {
             transport: on,
             _permit: permit,
         })
+    }
+}
+
+impl Desk {
+    /// Whether this host itself asks, and none of its containers. Asked for answers that do not fit only.
+    fn is_host(&self, client: IpAddr) -> bool {
+        !self.zone.is_held(client) && UdpSocket::bind((client, 0)).is_ok()
     }
 }
 

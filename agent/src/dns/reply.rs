@@ -125,6 +125,17 @@ pub fn push_opt(out: &mut Vec<u8>, code: u16, dnssec: u16) {
     wire::set_u16(out, ADDITIONALS, count.saturating_add(1));
 }
 
+/// Whether an answer says that there is more than it has.
+pub fn is_cut(answer: &[u8]) -> bool {
+    u16_at(answer, 2).is_some_and(|flags| flags & flag::TRUNCATED != 0)
+}
+
+/// Takes that word back: what fits is all that is said.
+pub fn end_there(answer: &mut [u8]) {
+    let flags = u16_at(answer, 2).unwrap_or(0);
+    wire::set_u16(answer, 2, flags & !flag::TRUNCATED);
+}
+
 /// What is said to a packet that could not be read as a query: its header, and nothing else.
 pub fn refuse(out: &mut Vec<u8>, packet: &[u8], rcode: Rcode) {
     out.clear();

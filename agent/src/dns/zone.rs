@@ -173,6 +173,12 @@ impl Zone {
         }
     }
 
+    /// Whether a container has this address.
+    #[must_use]
+    pub fn is_held(&self, address: IpAddr) -> bool {
+        matches!(address, IpAddr::V4(address) if self.holders.contains_key(&address))
+    }
+
     fn find_own(&self, bare: &[u8], client: IpAddr) -> Option<&[Claim]> {
         let IpAddr::V4(client) = client else {
             return None;

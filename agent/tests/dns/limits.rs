@@ -1,5 +1,8 @@
 //! Large answers, EDNS, connections.
 
+use std::net::Ipv4Addr;
+
+use api::agent::ContainerFact;
 use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::RecordType;
 
@@ -8,9 +11,17 @@ use crate::world::{
     write_frame,
 };
 
+/// A container's.
+const ASKER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 9);
+
 /// A service with 200 members: 3200 bytes of addresses.
 async fn crowd() -> Server {
     let mut known = catalog();
+    let asker = ContainerFact {
+        address: Some(ASKER),
+        ..container("asker", 2, 1)
+    };
+    put(&mut known, asker);
     for last in 1..=200 {
         put(
             &mut known,
@@ -30,7 +41,8 @@ async fn what_does_not_fit_is_cut_and_whole_over_tcp() {
         (with_edns(plain.clone(), 1000), 1000),
         (with_edns(plain.clone(), 65_535), 1232),
     ] {
-        let packet = server.exchange(&message.to_vec().unwrap()).await.unwrap();
+        let packet = message.to_vec().unwrap();
+        let packet = server.exchange_from(ASKER, &packet).await.unwrap();
         assert!(
             (most - 16..=most).contains(&packet.len()),
             "{}",
@@ -45,6 +57,20 @@ async fn what_does_not_fit_is_cut_and_whole_over_tcp() {
     assert_eq!(addresses(&whole).len(), 200);
     let whole = server.send_tcp(&with_edns(plain, 1232)).await;
     assert_eq!((addresses(&whole).len(), whole.edns.is_some()), (200, true));
+}
+
+/// Docker 27 and newer asks from the host, and over TCP somebody else.
+#[tokio::test]
+async fn the_host_itself_gets_what_fits() {
+    let server = crowd().await;
+    let plain = query("web.shop", RecordType::A);
+    for (message, most) in [(plain.clone(), 512), (with_edns(plain, 1232), 1232)] {
+        let packet = message.to_vec().unwrap();
+        let answer = server.exchange(&packet).await.unwrap();
+        assert!((most - 16..=most).contains(&answer.len()));
+        let answer = Message::from_vec(&answer).unwrap();
+        assert!(!answer.metadata.truncation && answer.answers.len() > 20);
+    }
 }
 
 #[tokio::test]

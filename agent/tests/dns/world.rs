@@ -99,7 +99,12 @@ impl Server {
 
     /// Bytes for bytes. `None`: no answer.
     pub async fn exchange(&self, packet: &[u8]) -> Option<Vec<u8>> {
-        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        self.exchange_from(Ipv4Addr::LOCALHOST, packet).await
+    }
+
+    /// The same from an address of our choice.
+    pub async fn exchange_from(&self, from: Ipv4Addr, packet: &[u8]) -> Option<Vec<u8>> {
+        let socket = UdpSocket::bind((from, 0)).await.unwrap();
         socket.connect(self.address).await.unwrap();
         socket.send(packet).await.unwrap();
         let mut buffer = vec![0; 65_536];
