@@ -10,6 +10,7 @@ pub mod identity;
 pub mod join;
 pub mod leave;
 pub mod metadata;
+pub mod moved;
 pub mod overlay;
 pub mod reach;
 pub mod renew;

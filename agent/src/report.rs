@@ -1,16 +1,20 @@
 //! Tells the server what is seen here: the containers by their differences, the host when something about it has changed.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use api::Id;
 use api::agent::{Report, Seen};
 use api::host::{HostFacts, Reach};
 use bollard::Docker;
 use client::Client;
 use tokio::sync::watch;
 
+use crate::Catalog;
 use crate::containers::Local;
 use crate::facts;
+use crate::moved::{self, Moved};
 use crate::overlay::State;
 
 /// What comes within this time shares a report.
@@ -24,6 +28,10 @@ const FACTS: Duration = Duration::from_secs(60);
 pub struct Reporter {
     /// Random, by each start of the agent.
     pub instance: String,
+    /// This host.
+    pub host: Id,
+    /// What the others are told of it.
+    pub catalog: watch::Receiver<Arc<Catalog>>,
     /// Asked for its version.
     pub docker: Docker,
     /// The containers of this host.
@@ -46,6 +54,7 @@ struct Told {
     public_key: Option<String>,
     problems: Option<Vec<String>>,
     reach: Option<Reach>,
+    moved: Option<Moved>,
 }
 
 impl Reporter {
@@ -73,7 +82,10 @@ impl Reporter {
             let Some(server) = self.server.borrow().clone() else {
                 continue;
             };
-            let now = self.now(&facts);
+            let now = Told {
+                moved: self.moved(server.from().await),
+                ..self.now(&facts)
+            };
             let Some(mut report) = difference(&told, &now) else {
                 continue;
             };
@@ -109,7 +121,13 @@ impl Reporter {
             problems: Some(network.problems),
             // As long as nobody has looked, what was found before a restart stays.
             reach: Some(self.reach.borrow_and_update().clone()).filter(|reach| reach.at.is_some()),
+            moved: None,
         }
+    }
+
+    fn moved(&self, from: Option<IpAddr>) -> Option<Moved> {
+        let catalog = self.catalog.borrow().clone();
+        moved::moved(&catalog, &self.host, from, moved::is_own)
     }
 }
 
@@ -121,6 +139,7 @@ fn difference(told: &Told, now: &Told) -> Option<Report> {
         public_key: news(told.public_key != now.public_key).and(now.public_key.clone()),
         problems: news(told.problems != now.problems).and(now.problems.clone()),
         reach: news(told.reach != now.reach).and(now.reach.clone()),
+        address: news(told.moved != now.moved).and(now.moved.map(|moved| moved.now)),
         ..Report::default()
     };
     // As long as Docker was not listed nothing is known of containers: what the server knows stays.
@@ -185,6 +204,19 @@ mod tests {
             (1, vec!["c".to_owned()])
         );
         assert_eq!(difference(&after, &after), None);
+        // It has moved; then the others are told so, which is no news for the server.
+        let left = Moved {
+            told: "10.0.0.5".parse().unwrap(),
+            now: "10.0.0.9".parse().unwrap(),
+        };
+        let moved = Told {
+            moved: Some(left),
+            ..after.clone()
+        };
+        let report = difference(&after, &moved).unwrap();
+        assert_eq!(report.address, Some(left.now));
+        assert_eq!(difference(&moved, &moved), None);
+        assert_eq!(difference(&moved, &after), None);
         // Told to nobody: all of it, also when it is nothing.
         let nothing = difference(&Told::default(), &told(local(&[]))).unwrap();
         assert!(nothing.whole);

@@ -202,6 +202,8 @@ async fn follow_docker(
     let mut tasks = JoinSet::new();
     let reporter = Reporter {
         instance: session.instance().to_owned(),
+        host: own.host.clone(),
+        catalog: session.catalog(),
         docker: docker.clone(),
         local: parts.local.subscribe(),
         network: parts.network.subscribe(),

@@ -217,12 +217,26 @@ impl Objects {
         id: &Id,
         change: impl Fn(Of<K>) -> Result<Option<Of<K>>, Problem> + Send + Sync,
     ) -> Result<Of<K>, Problem> {
+        let alone = |object| Ok(change(object)?.map(|changed| (changed, Transaction::default())));
+        self.change_with::<K>(project, id, alone).await
+    }
+
+    /// The same, with whatever else is to happen in the same moment.
+    ///
+    /// # Errors
+    /// When there is no such object, `change` refuses, or the store fails.
+    pub async fn change_with<K: Kind>(
+        &self,
+        project: Option<&Id>,
+        id: &Id,
+        change: impl Fn(Of<K>) -> Result<Option<(Of<K>, Transaction)>, Problem> + Send + Sync,
+    ) -> Result<Of<K>, Problem> {
         loop {
             let object = self.get::<K>(project, id).await?;
-            let Some(changed) = change(object.clone())? else {
+            let Some((changed, beside)) = change(object.clone())? else {
                 return Ok(object);
             };
-            match self.update::<K>(changed, Transaction::default()).await {
+            match self.update::<K>(changed, beside).await {
                 Err(problem) if problem.reason == Reason::Changed => {}
                 outcome => return outcome,
             }

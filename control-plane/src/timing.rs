@@ -1,6 +1,7 @@
 //! Time turned by hand: when hosts count as lost, how long a leader leads, and what a server does that does not reach its store.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -256,6 +257,9 @@ async fn a_leader_has_stopped_before_another_begins() {
     }
 }
 
+/// Where reports come from.
+const HERE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 9));
+
 fn web() -> Seen {
     let mut seen = Seen {
         name: "web".into(),
@@ -276,10 +280,16 @@ async fn a_report_that_was_not_written_may_come_again_with_its_number() {
         ..Report::default()
     };
     field.links[0].set(Link::Cut);
-    let refused = report::take(&field.servers[0], &field.project, &host, told.clone()).await;
+    let refused = report::take(
+        &field.servers[0],
+        (&field.project, &host),
+        HERE,
+        told.clone(),
+    )
+    .await;
     assert_eq!(refused.unwrap_err().reason, Reason::Unavailable);
     field.links[0].set(Link::Well);
-    report::take(&field.servers[0], &field.project, &host, told)
+    report::take(&field.servers[0], (&field.project, &host), HERE, told)
         .await
         .unwrap();
     let known = field.links[0]

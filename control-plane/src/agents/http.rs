@@ -64,9 +64,11 @@ pub async fn renew(
 pub async fn report(
     State(server): State<Arc<Server>>,
     Itself { project, host }: Itself,
+    Extension(peer): Extension<Peer>,
     Body(report): Body<Report>,
 ) -> Result<Json<Reported>, Refusal> {
-    let revision = reporting::take(&server, &project, &host, report).await?;
+    let from = peer.address.ip().to_canonical();
+    let revision = reporting::take(&server, (&project, &host), from, report).await?;
     Ok(Json(Reported { revision }))
 }
 

@@ -1,9 +1,11 @@
 //! What hosts report: their containers and themselves. Only what differs from what is known is written.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use api::agent::{Report, Seen};
 use api::container::{ContainerKind, id_of};
+use api::event::EventSpec;
 use api::host::{HostKind, Reach};
 use api::network::NetworkKind;
 use api::problem::{Problem, Reason};
@@ -11,9 +13,10 @@ use api::resource::{Meta, Resource};
 use api::{Container, Host, Id};
 
 use super::check;
+use crate::events;
 use crate::objects::{self, now};
 use crate::server::Server;
-use crate::store::{Revision, Write};
+use crate::store::{Revision, Transaction, Write};
 
 /// The last report of a host that was taken.
 #[derive(Debug, Default)]
@@ -31,17 +34,19 @@ impl LastReport {
     }
 }
 
-/// Takes a report of a host. What it tells is seen by whoever reads at this server afterwards.
+/// Takes a report of a host, which comes from the address `from`. What it tells is seen by whoever reads at this server afterwards.
 ///
 /// # Errors
 /// When it cannot be a report, the host is gone, or the store fails.
 pub async fn take(
     server: &Server,
-    project: &Id,
-    host: &Id,
+    (project, host): (&Id, &Id),
+    from: IpAddr,
     mut report: Report,
 ) -> Result<Revision, Problem> {
     check::report(&report)?;
+    // Behind a NAT: this is not where the others reach it.
+    report.address.take_if(|address| *address != from);
     let (instance, sequence) = (report.instance.clone(), report.sequence);
     let mut last = server.hub.turn(host).await;
     if last.has(&instance, sequence) {
@@ -157,7 +162,6 @@ async fn about_itself(
         if let Some(facts) = facts {
             status.facts.clone_from(facts);
         }
-        status.address = address.or(status.address);
         if public_key.is_some() {
             status.public_key.clone_from(public_key);
         }
@@ -168,11 +172,40 @@ async fn about_itself(
             status.reach.clone_from(reach);
             status.reach.peers.truncate(Reach::MOST);
         }
-        Ok((new != old).then_some(new))
+        let beside = address.and_then(|to| relocate(&mut new, to));
+        let writes = beside.into_iter().collect();
+        let beside = Transaction {
+            writes,
+            ..Transaction::default()
+        };
+        Ok((new != old).then_some((new, beside)))
     };
     let host = server
         .objects
-        .change::<HostKind>(Some(project), host, change)
+        .change_with::<HostKind>(Some(project), host, change)
         .await?;
     Ok(Some(host.meta.revision))
 }
+
+/// A host says that it has left its address. Gives the event, unless it is there already, or people have said where it is reached.
+fn relocate(host: &mut Host, to: IpAddr) -> Option<Write> {
+    let left = host.status.address;
+    if host.spec.address.is_some() || left == Some(to) {
+        return None;
+    }
+    host.status.address = Some(to);
+    let left = left.map_or_else(|| "no address".to_owned(), |left| left.to_string());
+    let event = EventSpec {
+        what: "host.moved".into(),
+        object: Some(host.meta.id.clone()),
+        object_name: host.meta.name.clone(),
+        by: Some(host.meta.id.clone()),
+        by_name: host.meta.name.clone(),
+        from: to.to_string(),
+        message: format!("from {left} to {to}: the other hosts reach it there now"),
+    };
+    Some(events::write(host.meta.project.as_ref(), event))
+}
+
+#[cfg(test)]
+mod tests;

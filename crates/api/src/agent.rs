@@ -216,7 +216,8 @@ pub struct Report {
     pub sequence: u64,
     /// What the host is; none: as before.
     pub facts: Option<HostFacts>,
-    /// Address at which the other hosts reach it; none: as before.
+    /// Address that it speaks from, once it has left the one that the other hosts are told; none: as before. One that the report does not come
+    /// from is not taken: there is a NAT in between.
     #[schema(value_type = Option<String>)]
     pub address: Option<IpAddr>,
     /// WireGuard's public key, base64; none: as before.

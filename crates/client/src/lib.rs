@@ -5,6 +5,7 @@ mod clock;
 mod lines;
 mod trust;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -122,6 +123,13 @@ pub enum Error {
 
 type Sender = SendRequest<Full<Bytes>>;
 
+/// A connection that is open, or was.
+struct Connected {
+    sender: Sender,
+    /// Address of this end.
+    from: Option<IpAddr>,
+}
+
 /// A server, as one caller speaks to it.
 pub struct Client {
     server: String,
@@ -129,7 +137,7 @@ pub struct Client {
     port: u16,
     tls: Arc<ClientConfig>,
     bearer: Option<String>,
-    connection: Mutex<Option<Sender>>,
+    connection: Mutex<Option<Connected>>,
 }
 
 impl Client {
@@ -157,6 +165,13 @@ impl Client {
     #[must_use]
     pub fn server(&self) -> &str {
         &self.server
+    }
+
+    /// The address of this end of the open connection; none while none is open.
+    pub async fn from(&self) -> Option<IpAddr> {
+        let connection = self.connection.lock().await;
+        let open = connection.as_ref().filter(|it| !it.sender.is_closed());
+        open?.from
     }
 
     /// `GET`
@@ -294,20 +309,23 @@ impl Client {
     /// The open connection, or a new one.
     async fn connection(&self) -> Result<Sender, Error> {
         let mut connection = self.connection.lock().await;
-        if let Some(open) = connection.as_ref().filter(|open| !open.is_closed()) {
+        let open = connection.as_ref().map(|connected| &connected.sender);
+        if let Some(open) = open.filter(|open| !open.is_closed()) {
             return Ok(open.clone());
         }
         let connected = tokio::time::timeout(CONNECT, self.connect()).await;
         let fresh = connected.unwrap_or_else(|late| Err(self.unreachable(late.into())))?;
-        *connection = Some(fresh.clone());
-        Ok(fresh)
+        let sender = fresh.sender.clone();
+        *connection = Some(fresh);
+        Ok(sender)
     }
 
-    async fn connect(&self) -> Result<Sender, Error> {
+    async fn connect(&self) -> Result<Connected, Error> {
         let stream = TcpStream::connect((self.host.as_str(), self.port))
             .await
             .map_err(|error| self.unreachable(error.into()))?;
         stream.set_nodelay(true).ok();
+        let from = stream.local_addr().ok().map(|at| at.ip().to_canonical());
         let name = ServerName::try_from(api::SERVER_NAME)
             .map_err(|error| Error::Certificate(error.into()))?;
         let stream = TlsConnector::from(Arc::clone(&self.tls))
@@ -326,7 +344,7 @@ impl Client {
             .map_err(|error| self.broken(error.into()))?;
         // What ends it is seen by the requests on it.
         tokio::spawn(connection);
-        Ok(sender)
+        Ok(Connected { sender, from })
     }
 
     fn unreachable(&self, source: Box<dyn std::error::Error + Send + Sync>) -> Error {
