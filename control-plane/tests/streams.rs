@@ -4,6 +4,7 @@
 
 mod cluster;
 
+use std::path::Path;
 use std::time::Duration;
 
 use api::agent::{Fact, Frame, Report, Seen};
@@ -85,40 +86,132 @@ async fn a_slow_agent_is_told_later_in_the_same_stream() {
     assert_eq!(facts.len(), 1, "{facts:?}");
 }
 
+/// What the stream says first of what the agent knows: whether it was told everything, and what its state is called then.
+async fn position(stream: &mut Lines, name: &str) -> (bool, String, u64) {
+    let (mut is_whole, mut is_there, mut store) = (false, false, None);
+    loop {
+        let (facts, to, of): (Vec<Fact>, u64, Option<String>) = match next(stream).await {
+            Frame::Whole {
+                facts,
+                revision,
+                store: of,
+            } => {
+                is_whole = true;
+                (facts, revision, Some(of))
+            }
+            Frame::Changes { facts, to, .. } => (facts, to, None),
+            Frame::Alive {
+                revision,
+                store: of,
+            } => (Vec::new(), revision, of),
+            other => panic!("{other:?}"),
+        };
+        is_there |= facts.iter().any(is_container(name));
+        store = of.or(store);
+        if is_there && let Some(store) = &store {
+            return (is_whole, store.clone(), to);
+        }
+    }
+}
+
+/// Stops the server, does `meanwhile` with its file, and starts it again.
+async fn restart(cluster: Cluster, host: &mut Member, meanwhile: impl FnOnce(&Path)) -> Cluster {
+    let Cluster {
+        folder,
+        started,
+        stop,
+        desk,
+    } = cluster;
+    stop.cancel();
+    let ended = tokio::time::timeout(Duration::from_secs(15), started.ended).await;
+    ended.unwrap().unwrap();
+    drop(started.server);
+    let (file, log) = (folder.path().join("store"), folder.path().join("store-wal"));
+    // It is gone when all is in the file.
+    for _ in 0..100 {
+        if !log.exists() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(!log.exists(), "the file is still in use");
+    meanwhile(&file);
+    let (stop, address) = (CancellationToken::new(), started.address.to_string());
+    let started = start(StoreOptions::File(file), &address, &stop).await;
+    host.client = again(&address, desk.ca.clone(), &host.identity);
+    Cluster {
+        folder,
+        started,
+        stop,
+        desk,
+    }
+}
+
 #[tokio::test]
 async fn a_server_that_was_killed_goes_on_where_it_was() {
     let mut cluster = Cluster::new().await;
     let token = cluster.token(json!({})).await;
     let mut host = cluster.join(&token, "a").await.unwrap();
     let mut stream = host.stream("i", None).await.unwrap();
-    let Frame::Whole { store, .. } = next(&mut stream).await else {
-        panic!("not everything")
-    };
-    runs(&host, vec![container("one", 1)]).await;
-    let (_, known) = told(&mut stream, is_container("one")).await;
-    // Not heard by this agent.
-    drop(stream);
-    runs(&host, vec![container("two", 2)]).await;
-
-    let address = cluster.started.address.to_string();
-    cluster.stop.cancel();
-    tokio::time::timeout(Duration::from_secs(15), &mut cluster.started.ended)
-        .await
-        .unwrap()
-        .unwrap();
-    let ca = cluster.started.server.authority.certificate().to_owned();
-    drop(cluster.started);
-    let (stop, store_file) = (
-        CancellationToken::new(),
-        cluster.folder.path().join("store"),
-    );
-    let _started = start(StoreOptions::File(store_file), &address, &stop).await;
-    host.client = again(&address, ca, &host.identity);
-    let mut stream = host.stream("i", Some((&store, known))).await.unwrap();
-    let kinds = kinds(&mut stream, "two").await;
-    assert!(!kinds.contains(&true), "{kinds:?}");
+    runs(&host, vec![container("0", 1)]).await;
+    let (_, mut store, mut known) = position(&mut stream, "0").await;
+    // Once more: the state goes by another name since.
+    for name in ["1", "2"] {
+        // Not heard by this agent.
+        drop(stream);
+        runs(&host, vec![container(name, 2)]).await;
+        cluster = restart(cluster, &mut host, |_| {}).await;
+        stream = host.stream("i", Some((&store, known))).await.unwrap();
+        let before = store;
+        let is_whole;
+        (is_whole, store, known) = position(&mut stream, name).await;
+        assert!(!is_whole && store != before, "{is_whole} {before} {store}");
+    }
     runs(&host, vec![container("three", 3)]).await;
     told(&mut stream, is_container("three")).await;
+}
+
+#[tokio::test]
+async fn a_server_with_a_copy_of_before_tells_everything_to_who_knows_what_is_lost() {
+    let mut cluster = Cluster::new().await;
+    let token = cluster.token(json!({})).await;
+    let mut host = cluster.join(&token, "a").await.unwrap();
+    let mut stream = host.stream("i", None).await.unwrap();
+    runs(&host, vec![container("kept", 1)]).await;
+    let (_, old_store, old) = position(&mut stream, "kept").await;
+    let copy = cluster.folder.path().join("copy");
+    cluster = restart(cluster, &mut host, |file| {
+        std::fs::copy(file, &copy).unwrap();
+    })
+    .await;
+    let mut stream = host.stream("i", None).await.unwrap();
+    runs(&host, vec![container("lost", 2)]).await;
+    let (_, lost_store, lost) = position(&mut stream, "kept").await;
+    let (_, last) = told(&mut stream, is_container("lost")).await;
+    drop(stream);
+
+    cluster = restart(cluster, &mut host, |file| {
+        std::fs::copy(&copy, file).unwrap();
+    })
+    .await;
+    // Of the same revisions, and more.
+    while cluster.started.server.mirror.revision() <= last {
+        let number = cluster.started.server.mirror.revision();
+        runs(&host, vec![container(&format!("new-{number}"), 3)]).await;
+    }
+    for (store, known) in [(&lost_store, last), (&lost_store, lost)] {
+        let mut stream = host.stream("i", Some((store, known))).await.unwrap();
+        let first = next(&mut stream).await;
+        let Frame::Whole { facts, .. } = &first else {
+            panic!("{store} {known}: {first:?}");
+        };
+        assert!(facts.iter().any(is_container("kept")), "{facts:?}");
+        assert!(!facts.iter().any(is_container("lost")), "{facts:?}");
+    }
+    // Who was away all the time knows what the copy holds.
+    let mut stream = host.stream("i", Some((&old_store, old))).await.unwrap();
+    let first = next(&mut stream).await;
+    assert!(!matches!(first, Frame::Whole { .. }), "{first:?}");
 }
 
 fn again(address: &str, ca: String, identity: &Identity) -> Client {

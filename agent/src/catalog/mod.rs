@@ -17,7 +17,7 @@ const FILE: &str = "catalog.json";
 /// What is known of the project.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Catalog {
-    /// Id of the store that the revision is of.
+    /// Name of the store's history that the revision is of.
     pub store: String,
     /// The state that this shows.
     pub revision: u64,
@@ -105,9 +105,13 @@ impl Catalog {
                 self.revision = to;
                 Ok(Taken::Changed)
             }
-            Frame::Alive { revision } => {
+            Frame::Alive { revision, store } => {
                 self.lies_between(revision, u64::MAX)?;
-                Ok(Taken::Same)
+                let Some(store) = store.filter(|store| *store != self.store) else {
+                    return Ok(Taken::Same);
+                };
+                self.store = store;
+                Ok(Taken::Changed)
             }
             // Concerns the session.
             Frame::Servers { .. } => Ok(Taken::Same),
@@ -167,13 +171,21 @@ mod tests {
         };
         assert_eq!(catalog.take(whole.clone()), Ok(Taken::Changed));
         assert_eq!(catalog.take(whole), Ok(Taken::Same));
+        let alive = |revision, store: Option<&str>| Frame::Alive {
+            revision,
+            store: store.map(str::to_owned),
+        };
         let changes = |from, to, facts| Frame::Changes { from, to, facts };
         let gone = Fact::NoHost(Id::from_bits("h", 1));
         assert_eq!(catalog.take(changes(3, 5, vec![gone])), Ok(Taken::Changed));
         assert_eq!((catalog.revision, catalog.hosts.len()), (5, 1));
-        assert_eq!(catalog.take(Frame::Alive { revision: 5 }), Ok(Taken::Same));
+        assert_eq!(catalog.take(alive(5, None)), Ok(Taken::Same));
+        // The store's history has another name now: what is known stays.
+        assert_eq!(catalog.take(alive(5, Some("t"))), Ok(Taken::Changed));
+        assert_eq!(catalog.take(alive(5, Some("t"))), Ok(Taken::Same));
+        assert_eq!((&*catalog.store, catalog.hosts.len()), ("t", 1));
         // Another server has put other changes together, and has seen nothing since.
-        assert_eq!(catalog.take(Frame::Alive { revision: 4 }), Ok(Taken::Same));
+        assert_eq!(catalog.take(alive(4, None)), Ok(Taken::Same));
         let again = changes(4, 6, vec![host(2), host(3)]);
         assert_eq!(catalog.take(again), Ok(Taken::Changed));
         assert_eq!((catalog.revision, catalog.hosts.len()), (6, 2));
@@ -184,7 +196,7 @@ mod tests {
             Err(Gap { from: 7, known: 6 })
         );
         assert_eq!(
-            catalog.take(Frame::Alive { revision: 7 }),
+            catalog.take(alive(7, Some("u"))),
             Err(Gap { from: 7, known: 6 })
         );
         // Facts of before would be taken for new ones.

@@ -27,8 +27,11 @@ pub enum Step {
     Whole { store: String, revision: u64 },
     /// What has changed, with the marks in it.
     Changes { from: u64, to: u64, marks: Vec<u64> },
-    /// Nothing new.
-    Alive { revision: u64 },
+    /// Nothing new; the store's history may have another name now.
+    Alive {
+        revision: u64,
+        store: Option<String>,
+    },
     /// Not about the state.
     Other,
 }
@@ -102,6 +105,7 @@ fn look(line: &[u8]) -> Outcome<Step> {
         },
         "alive" => Step::Alive {
             revision: number("\"revision\":")?,
+            store: head.split('"').nth(9).map(str::to_owned),
         },
         _ => Step::Other,
     })

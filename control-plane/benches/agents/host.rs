@@ -202,7 +202,15 @@ impl Host {
                 marks.iter().for_each(|sent| counts.note(*sent));
                 ((*from..=*to).contains(&known), *to)
             }
-            Step::Alive { revision } => (*revision <= known, known),
+            Step::Alive {
+                revision,
+                store: of,
+            } => {
+                if let Some(of) = of {
+                    store.clone_from(of);
+                }
+                (*revision <= known, known)
+            }
             Step::Other => return Ok(false),
         };
         if !is_next {

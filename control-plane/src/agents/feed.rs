@@ -57,7 +57,7 @@ pub struct Whole {
 /// What an agent knows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Position {
-    /// Id of the store.
+    /// Name of the store's history.
     pub store: String,
     /// State of it.
     pub revision: Revision,
@@ -265,7 +265,7 @@ impl Draft {
     /// Makes the frame: a second's work when there are many facts.
     #[must_use]
     pub fn encode(self) -> Whole {
-        // The store's id has hexadecimal digits only.
+        // The name has hexadecimal digits only.
         let head = format!(
             "{{\"type\":\"whole\",\"store\":\"{}\",\"revision\":{}",
             self.store, self.revision
@@ -280,7 +280,14 @@ impl Draft {
 /// The frame that says that nothing has happened.
 pub fn alive(known: &Position) -> Bytes {
     let revision = known.revision;
-    pack_frame(&Frame::Alive { revision })
+    let store = None;
+    pack_frame(&Frame::Alive { revision, store })
+}
+
+/// The same to an agent that knows it by an earlier name of the store's history.
+pub fn renamed(known: &Position) -> Bytes {
+    let (revision, store) = (known.revision, Some(known.store.clone()));
+    pack_frame(&Frame::Alive { revision, store })
 }
 
 /// A frame with its facts, as serde would write it.

@@ -113,7 +113,7 @@ impl FromRequestParts<Arc<Server>> for Itself {
 pub struct StreamQuery {
     /// Random, by each start of the agent.
     instance: String,
-    /// Id of the store that the agent knows a state of.
+    /// Name of the store's history that the agent knows a state of.
     #[serde(default)]
     store: String,
     /// That state.
@@ -134,10 +134,17 @@ pub async fn stream(
             .at("instance")
             .into());
     }
-    if server.hub.is_of(&query.store) {
+    let told = Position {
+        store: query.store,
+        revision: query.revision,
+    };
+    let renamed = server.hub.rename(&told);
+    let is_renamed = renamed.is_some();
+    let known = renamed.unwrap_or(told);
+    if server.hub.is_of(&known.store) {
         // Another server may have told this host more than is known here yet.
-        server.mirror.reach(query.revision).await;
-        server.hub.reach(query.revision).await;
+        server.mirror.reach(known.revision).await;
+        server.hub.reach(known.revision).await;
     }
     let attached = match presence::elsewhere(&server, &project, &host) {
         Some(other) if other != query.instance => Err(in_use()),
@@ -154,16 +161,13 @@ pub async fn stream(
         return Err(problem.into());
     }
     let HostIdentity { host, project } = shown;
-    let known = Position {
-        store: query.store,
-        revision: query.revision,
-    };
     let (agent, receiver) = mpsc::channel::<Bytes>(WAITING);
     let session = Session {
         server,
         project,
         host,
         agent,
+        is_renamed,
     };
     tokio::spawn(session.run(attached, known));
     let mut response = lines::response(receiver);
@@ -203,6 +207,8 @@ struct Session {
     project: Id,
     host: Id,
     agent: mpsc::Sender<Bytes>,
+    /// It knows the store's history by an earlier name.
+    is_renamed: bool,
 }
 
 impl Session {
@@ -227,7 +233,7 @@ impl Session {
         self.send(Bytes::from_static(pack::HEAD)).await?;
         servers.mark_changed();
         // Also when nothing is new: the agent waits for a word.
-        let mut is_silent = true;
+        let (mut is_silent, mut is_renamed) = (true, self.is_renamed);
         loop {
             if servers.has_changed().ok()? {
                 let frame = servers.borrow_and_update().clone();
@@ -235,7 +241,9 @@ impl Session {
             }
             news.mark_unchanged();
             let mut frames = self.server.hub.next(&self.project, &mut known).await?;
-            if frames.is_empty() && is_silent {
+            if std::mem::take(&mut is_renamed) {
+                frames.push(feed::renamed(&known));
+            } else if frames.is_empty() && is_silent {
                 frames.push(feed::alive(&known));
             }
             for frame in frames {

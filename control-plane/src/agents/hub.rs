@@ -40,7 +40,10 @@ pub struct Hub {
 
 #[derive(Debug, Default)]
 struct Streams {
+    /// Name of the store's history.
     store: String,
+    /// Its earlier names, with the last revisions that they are good for.
+    stores_before: HashMap<String, Revision>,
     revision: Revision,
     projects: HashMap<Id, ProjectStreams>,
     sessions: Sessions,
@@ -89,6 +92,7 @@ impl Hub {
             batches,
         } = mirror.follow_from_here("/");
         let mut streams = Streams::new(&store.id().await?, revision, &entries);
+        streams.stores_before = store.ids_before().await?.into_iter().collect();
         streams.recall(&History::read(store, revision).await);
         let hub = Self {
             servers: watch::Sender::new(streams.servers.frame()),
@@ -180,7 +184,20 @@ impl Hub {
         self.take(revision, changes);
     }
 
-    /// Whether this is the store that it tells of.
+    /// What an agent knows, by the name that the store's history has now, when it knows it by an earlier one. A revision of a history that was
+    /// lost, by restoring a copy, has none: who knows it is told everything.
+    #[must_use]
+    pub fn rename(&self, known: &Position) -> Option<Position> {
+        self.with(|streams| {
+            let last = streams.stores_before.get(&known.store)?;
+            (known.revision <= *last).then(|| Position {
+                store: streams.store.clone(),
+                revision: known.revision,
+            })
+        })
+    }
+
+    /// Whether this is the history that it tells of.
     #[must_use]
     pub fn is_of(&self, store: &str) -> bool {
         self.with(|streams| streams.store == store)

@@ -73,7 +73,10 @@ pub mod tests {
 
     #[test]
     fn any_frames_are_a_stream() {
-        let alive = Frame::Alive { revision: 7 };
+        let alive = Frame::Alive {
+            revision: 7,
+            store: None,
+        };
         let urls = (0..50).map(|number| format!("https://server-{number}.example:6440"));
         let servers = Frame::Servers {
             urls: urls.collect(),

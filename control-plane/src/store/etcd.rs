@@ -207,8 +207,10 @@ impl Store for Etcd {
             .and_then([TxnOp::put(key.clone(), fresh.clone(), None)])
             .or_else([TxnOp::get(key, None)]);
         let answer = asked(|| self.txn(make.clone())).await?;
+        // A snapshot that was restored is another cluster of etcd's: its revisions stand for other changes.
+        let cluster = answer.header().map_or(0, |header| header.cluster_id());
         if answer.succeeded() {
-            return Ok(fresh);
+            return Ok(format!("{fresh}{cluster:016x}"));
         }
         let found = answer
             .op_responses()
@@ -217,7 +219,8 @@ impl Store for Etcd {
                 TxnOpResponse::Get(get) => Some(self.entry(get.kvs().first()?).value),
                 _ => None,
             });
-        Ok(String::from_utf8_lossy(&found.unwrap_or_default()).into_owned())
+        let id = found.unwrap_or_default();
+        Ok(format!("{}{cluster:016x}", String::from_utf8_lossy(&id)))
     }
 
     async fn snapshot(&self, prefix: &str) -> Result<Snapshot, Error> {

@@ -184,8 +184,14 @@ pub enum Error {
 /// The store.
 #[async_trait]
 pub trait Store: Send + Sync {
-    /// Name of this store's content, made with it: revisions of another store mean nothing here.
+    /// Name of this store's history, from its last start or from its beginning on: a revision that was told with another name means nothing here,
+    /// but for [`Store::ids_before`].
     async fn id(&self) -> Result<String, Error>;
+
+    /// Names that its history had before, each with the last revision that it is good for.
+    async fn ids_before(&self) -> Result<Vec<(String, Revision)>, Error> {
+        Ok(Vec::new())
+    }
 
     /// All keys that begin with `prefix`.
     async fn snapshot(&self, prefix: &str) -> Result<Snapshot, Error>;

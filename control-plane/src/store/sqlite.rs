@@ -1,6 +1,7 @@
 //! The store in one SQLite file, for one server. A thread of its own owns the file; what waits is committed together, so that many
 //! small changes share one write to the disk.
 
+mod epochs;
 mod file;
 mod leases;
 
@@ -51,6 +52,7 @@ pub enum OpenError {
 #[derive(Debug, Clone)]
 pub struct Sqlite {
     id: Arc<str>,
+    before: Arc<[(String, Revision)]>,
     commands: mpsc::Sender<Command>,
 }
 
@@ -83,7 +85,8 @@ impl Sqlite {
     pub fn open(path: &Path) -> Result<Self, OpenError> {
         let file = File::open(path)?;
         let (sender, commands) = mpsc::channel(QUEUE);
-        let id = file.id().into();
+        let epochs = file.epochs();
+        let (id, before) = (epochs.name.as_str().into(), epochs.before.as_slice().into());
         let keeper = Keeper {
             leases: Leases::of(
                 file.leases().map_err(|error| error.at(path))?,
@@ -113,6 +116,7 @@ impl Sqlite {
         });
         Ok(Self {
             id,
+            before,
             commands: sender,
         })
     }
@@ -132,6 +136,10 @@ impl Sqlite {
 impl Store for Sqlite {
     async fn id(&self) -> Result<String, Error> {
         Ok(self.id.to_string())
+    }
+
+    async fn ids_before(&self) -> Result<Vec<(String, Revision)>, Error> {
+        Ok(self.before.to_vec())
     }
 
     async fn snapshot(&self, prefix: &str) -> Result<Snapshot, Error> {

@@ -174,7 +174,7 @@ pub enum Fact {
 pub enum Frame {
     /// Everything, instead of what was known before.
     Whole {
-        /// The store's id: revisions of another one mean nothing.
+        /// Name of the store's history: revisions of another one mean nothing.
         store: String,
         /// Revision that this shows.
         revision: u64,
@@ -195,6 +195,9 @@ pub enum Frame {
     Alive {
         /// Revision up to which everything was told: an agent that has not come so far has missed something.
         revision: u64,
+        /// The name that the store's history has now: what the agent knows is good, and goes by this name from here on. None: as before.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        store: Option<String>,
     },
     /// Where the servers are reached, `https://host:port`: any of them will do. Told at the beginning and when it changes; a server that
     /// knows of no name that it is reached by does not stand here.

@@ -143,7 +143,8 @@ fn frame() -> impl Strategy<Value = Frame> {
             to,
             facts
         }),
-        any::<u64>().prop_map(|revision| Frame::Alive { revision }),
+        (any::<u64>(), proptest::option::of("[0-9a-f]{0,4}"))
+            .prop_map(|(revision, store)| Frame::Alive { revision, store }),
         prop::collection::vec(".{0,20}", 0..3).prop_map(|urls| Frame::Servers { urls }),
         Just(Frame::Removed),
     ]

@@ -7,6 +7,7 @@ use std::path::Path;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 
 use super::OpenError;
+use super::epochs::Epochs;
 use crate::store::{
     Batch, Change, Entry, Error, LeaseId, Revision, Snapshot, Transaction, Write, append, number,
     stored,
@@ -61,7 +62,7 @@ impl From<rusqlite::Error> for Error {
 #[derive(Debug)]
 pub struct File {
     connection: Connection,
-    id: String,
+    epochs: Epochs,
     revision: Revision,
     /// Changes up to this one are forgotten.
     forgotten: Revision,
@@ -85,17 +86,17 @@ impl File {
             .mode(0o600)
             .open(path)
             .map_err(io)?;
-        let connection = Connection::open(path).map_err(|e| Failure(e).at(path))?;
+        let mut connection = Connection::open(path).map_err(|e| Failure(e).at(path))?;
         Self::set_up(&connection, path)?;
-        let (id, revision, forgotten) = connection
-            .query_row("SELECT id, revision, forgotten FROM state", [], |row| {
-                Ok((row.get(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?))
+        let (revision, forgotten) = connection
+            .query_row("SELECT revision, forgotten FROM state", [], |row| {
+                Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?))
             })
             .map_err(|e| Failure(e).at(path))?;
         let (revision, forgotten) = (number(revision), number(forgotten));
         Ok(Self {
+            epochs: Epochs::begin(&mut connection, revision),
             connection,
-            id,
             revision,
             forgotten,
             before: (revision, forgotten),
@@ -137,9 +138,9 @@ impl File {
         Ok((finding != "ok").then_some(finding))
     }
 
-    /// Name of the content.
-    pub fn id(&self) -> &str {
-        &self.id
+    /// Names of its history.
+    pub fn epochs(&self) -> &Epochs {
+        &self.epochs
     }
 
     /// The last revision.
