@@ -35,10 +35,9 @@ pub async fn run(session: &Session, mut server: watch::Receiver<Option<Arc<Clien
         let connected = server.borrow_and_update().clone();
         if let Some(server) = connected
             && is_due(&session.identity().certificate, Timestamp::now())
+            && let Err(error) = renew(session, &server).await
         {
-            if let Err(error) = renew(session, &server).await {
-                eprintln!("agent: the certificate is not renewed yet: {error}");
-            }
+            eprintln!("agent: the certificate is not renewed yet: {error}");
         }
         tokio::select! {
             () = tokio::time::sleep(PERIOD) => {}

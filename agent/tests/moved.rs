@@ -81,6 +81,7 @@ impl Agent {
             docker: Docker::connect_with_unix(&nobody, 1, API_DEFAULT_VERSION).unwrap(),
             local: seen.0.subscribe(),
             network: seen.1.subscribe(),
+            unkept: session.unkept(),
             reach: seen.2.subscribe(),
             server: session.server(),
         };
