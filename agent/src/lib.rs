@@ -6,6 +6,7 @@ pub mod containers;
 pub mod disk;
 pub mod dns;
 pub mod facts;
+mod gate;
 pub mod identity;
 pub mod join;
 pub mod leave;

@@ -654,6 +654,40 @@ async fn five_hundred_at_once_while_it_changes() {
     changing.abort();
 }
 
+#[tokio::test]
+async fn who_reads_nothing_holds_little() {
+    let service = Service::start(large()).await;
+    let whole = service
+        .ask(WEB, "/latest", "application/json")
+        .await
+        .1
+        .len();
+    // More than all may hold together, were it not for the share of each.
+    let count = (64 << 20) / whole + 8;
+    let request = b"GET /latest HTTP/1.1\r\nHost: x\r\nAccept: application/json\r\n\r\n";
+    let mut held = Vec::new();
+    for _ in 0..count {
+        let mut stream = service.connect(WEB).await;
+        stream.write_all(request).await.unwrap();
+        stream.readable().await.unwrap();
+        held.push(stream);
+    }
+    let refused = service.ask(WEB, "/latest", "application/json").await;
+    assert_eq!(refused.0, 503, "{}", refused.1);
+    assert!(refused.1.contains("not read"), "{}", refused.1);
+    assert_eq!(
+        service.ask(ALONE, "/latest", "application/json").await.0,
+        200
+    );
+    // Who goes away makes room.
+    drop(held);
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while service.ask(WEB, "/latest", "application/json").await.0 == 503 {
+        assert!(Instant::now() < deadline, "still refused");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
 fn large() -> Catalog {
     let all = (0..10_000).map(|number| container(number, &format!("C{number}")));
     Catalog {

@@ -4,7 +4,7 @@ use std::net::{IpAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Instant;
 
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::watch;
 
 use super::Shared;
 use super::answer::{Answerer, Outcome};
@@ -12,6 +12,7 @@ use super::query::{Query, Transport, Unfit};
 use super::reply;
 use super::wire::Rcode;
 use super::zone::Zone;
+use crate::gate::Place;
 
 /// What became of a packet.
 pub enum Done {
@@ -87,7 +88,7 @@ impl Desk {
             kept.message.write(out, &query, on, now - kept.came);
             return Done::Answered;
         }
-        let Some(permit) = shared.forwarder.permit() else {
+        let Some(place) = shared.forwarder.admit(client) else {
             shared.stats.overload.up();
             reply::decline(out, &query, Rcode::ServFail);
             return Done::Answered;
@@ -95,7 +96,7 @@ impl Desk {
         Done::Later(Later {
             shared: Arc::clone(shared),
             transport: on,
-            _permit: permit,
+            _place: place,
         })
     }
 }
@@ -122,7 +123,7 @@ pub struct Later {
     shared: Arc<Shared>,
     transport: Transport,
     /// Bounds how many there are.
-    _permit: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 impl Later {

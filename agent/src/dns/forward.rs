@@ -1,11 +1,11 @@
 //! What is not ours: asked of the host's resolvers, one after the other, each question once however many ask it at the same time.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::cache::{Cache, Kept, Key};
@@ -15,9 +15,10 @@ use super::resolvers::Resolvers;
 use super::stats::Stats;
 use super::upstream::{self, Fault};
 use super::wire::Rcode;
+use crate::gate::{Gate, Place};
 
-/// Queries that wait for other resolvers at the same time.
-const AT_ONCE: usize = 1024;
+/// Queries that wait for other resolvers at the same time, in all and of each address.
+const AT_ONCE: (usize, usize) = (1024, 256);
 /// For how long a silent resolver is asked last.
 const AVOIDED: Duration = Duration::from_secs(30);
 /// Questions to resolvers for one query.
@@ -36,7 +37,7 @@ pub struct Forwarder {
     resolvers: Mutex<Resolvers>,
     silent: Mutex<HashMap<SocketAddr, Instant>>,
     asked: Mutex<HashMap<Box<[u8]>, watch::Receiver<Answer>>>,
-    permits: Arc<Semaphore>,
+    waiting: Arc<Gate>,
 }
 
 /// A lock's content. Whoever held it cannot have left it half changed: nothing in between may fail.
@@ -54,14 +55,14 @@ impl Forwarder {
             resolvers: Mutex::new(resolvers),
             silent: Mutex::default(),
             asked: Mutex::default(),
-            permits: Arc::new(Semaphore::new(AT_ONCE)),
+            waiting: Gate::new(AT_ONCE.0, AT_ONCE.1),
         }
     }
 
-    /// Leave to ask. `None`: too many are waiting.
+    /// Leave for `client` to wait. `None`: too many wait, in all or of its own.
     #[must_use]
-    pub fn permit(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.permits).try_acquire_owned().ok()
+    pub fn admit(&self, client: IpAddr) -> Option<Place> {
+        self.waiting.enter(client)
     }
 
     /// What was said before and still holds.

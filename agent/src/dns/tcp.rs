@@ -15,9 +15,10 @@ use tokio::time::timeout;
 use super::Shared;
 use super::desk::{Desk, Done};
 use super::query::Transport;
+use crate::gate::{Gate, Place};
 
-/// Connections at the same time.
-const CONNECTIONS: usize = 128;
+/// Connections at the same time, in all and from each address.
+const CONNECTIONS: (usize, usize) = (1024, 128);
 /// For how long a connection may be silent, and for how long it may take nothing.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Answers that wait for the client of one connection; then nothing more is read from it.
@@ -25,16 +26,20 @@ const WAITING: usize = 16;
 
 /// Takes connections for ever.
 pub async fn run(listener: TcpListener, shared: Arc<Shared>) {
+    let gate = Gate::new(CONNECTIONS.0, CONNECTIONS.1);
     let mut open = JoinSet::new();
     loop {
         let accepted = listener.accept().await;
         while open.try_join_next().is_some() {}
         match accepted {
-            // Too many: this one is closed at once.
-            Ok(_) if open.len() >= CONNECTIONS => shared.stats.overload.up(),
-            Ok((stream, client)) => {
-                open.spawn(connection(stream, client.ip(), Arc::clone(&shared)));
-            }
+            Ok((stream, client)) => match gate.enter(client.ip()) {
+                Some(place) => {
+                    let client = (client.ip(), place);
+                    open.spawn(connection(stream, client, Arc::clone(&shared)));
+                }
+                // Too many: this one is closed at once.
+                None => shared.stats.overload.up(),
+            },
             Err(error) => {
                 let what = format!("cannot take connections: {error}");
                 shared.stats.socket.tell(what);
@@ -45,7 +50,7 @@ pub async fn run(listener: TcpListener, shared: Arc<Shared>) {
     }
 }
 
-async fn connection(stream: TcpStream, client: IpAddr, shared: Arc<Shared>) {
+async fn connection(stream: TcpStream, (client, place): (IpAddr, Place), shared: Arc<Shared>) {
     // Without it answers may wait for a packet's acknowledgement; a failure costs only that.
     drop(stream.set_nodelay(true));
     let (reads, writes) = stream.into_split();
@@ -62,6 +67,7 @@ async fn connection(stream: TcpStream, client: IpAddr, shared: Arc<Shared>) {
     // The end of a connection, by its client or by time, is no trouble.
     drop(reader.run(&mut waiting).await);
     while waiting.join_next().await.is_some() {}
+    drop(place);
 }
 
 struct Reader {

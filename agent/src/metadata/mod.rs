@@ -4,7 +4,6 @@
 //! here is secret: whatever a project's container may know, all of them may.
 
 mod format;
-mod gate;
 mod index;
 mod node;
 mod objects;

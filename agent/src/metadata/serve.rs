@@ -20,18 +20,22 @@ use tokio::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::format::Format;
-use super::gate::{Gate, Place};
 use super::node::Node;
 use super::objects::{Version, View};
 use super::question::{self, Bad, Question, Wait};
 use super::views::Views;
 use crate::Catalog;
+use crate::gate::{Gate, Place};
 use crate::identity::Own;
 
 /// Connections in all, and from each address.
-const CONNECTIONS: (usize, usize) = (4096, 1024);
+const CONNECTIONS: (usize, usize) = (2048, 512);
 /// Requests that wait, in all and from each address.
 const WAITING: (usize, usize) = (1024, 128);
+/// Bytes of answers that were not taken yet, in all and for each address.
+const UNTAKEN: (usize, usize) = (64 << 20, 16 << 20);
+/// A connection that takes nothing of its answer for so long is closed, by the kernel: `TCP_USER_TIMEOUT` of tcp(7).
+const TAKING: Duration = Duration::from_secs(30);
 /// A connection that sends no whole request for so long is closed.
 const HEADERS: Duration = Duration::from_secs(30);
 /// Bytes of a request line with its headers, and how many headers.
@@ -45,6 +49,7 @@ const AGAIN: Duration = Duration::from_millis(100);
 struct Shared {
     views: Views,
     waiting: Arc<Gate>,
+    untaken: Arc<Gate>,
     stop: CancellationToken,
 }
 
@@ -58,6 +63,7 @@ pub async fn serve(
     let shared = Arc::new(Shared {
         views: Views::new(own, catalog),
         waiting: Gate::new(WAITING.0, WAITING.1),
+        untaken: Gate::new(UNTAKEN.0, UNTAKEN.1),
         stop: stop.clone(),
     });
     let connections = Gate::new(CONNECTIONS.0, CONNECTIONS.1);
@@ -87,6 +93,8 @@ async fn connection(stream: TcpStream, from: SocketAddr, place: Place, shared: A
         async move { Ok::<_, Infallible>(respond(&shared, from, &request).await) }
     });
     stream.set_nodelay(true).ok();
+    let taking = u32::try_from(TAKING.as_millis()).unwrap_or(u32::MAX);
+    rustix::net::sockopt::set_tcp_user_timeout(&stream, taking).ok();
     // How a connection ends is its client's business.
     hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
@@ -120,7 +128,10 @@ async fn respond(
     let uri = request.uri();
     let question = Question::parse(uri.path(), uri.query().unwrap_or_default());
     match question {
-        Ok(Question::Versions) => success(format, format.render(&versions())),
+        Ok(Question::Versions) => {
+            let body = format.render(&versions());
+            response(StatusCode::OK, format, Bytes::from(body))
+        }
         Ok(Question::Path {
             version,
             keys,
@@ -176,21 +187,16 @@ async fn answer(shared: &Shared, path: &Path, wait: Option<Wait>) -> Response<Fu
         None => path.look(&shared.views),
         Some(wait) => {
             let Some(_place) = shared.waiting.enter(path.from) else {
-                let mut answer = refusal(
-                    StatusCode::SERVICE_UNAVAILABLE,
-                    "Too many requests wait already",
-                    path.format,
-                );
-                answer
-                    .headers_mut()
-                    .insert(RETRY_AFTER, HeaderValue::from_static("5"));
-                return answer;
+                return too_much("Too many requests wait already", path.format);
             };
             other_value(shared, path, &wait).await
         }
     };
     match found {
-        Some(body) => success(path.format, body),
+        Some(body) => match shared.untaken.take(path.from, body.len()) {
+            Some(place) => response(StatusCode::OK, path.format, held(body, place)),
+            None => too_much("Too much was asked for and not read", path.format),
+        },
         None => refusal(StatusCode::NOT_FOUND, "Not found", path.format),
     }
 }
@@ -240,8 +246,25 @@ fn versions() -> Node<'static> {
     Node::map(all)
 }
 
-fn success(format: Format, body: String) -> Response<Full<Bytes>> {
-    response(StatusCode::OK, format, body)
+/// A body that keeps its place until it is written.
+fn held(body: String, place: Place) -> Bytes {
+    struct Held(
+        String,
+        #[expect(dead_code, reason = "kept for its end")] Place,
+    );
+    impl AsRef<[u8]> for Held {
+        fn as_ref(&self) -> &[u8] {
+            self.0.as_bytes()
+        }
+    }
+    Bytes::from_owner(Held(body, place))
+}
+
+fn too_much(message: &str, format: Format) -> Response<Full<Bytes>> {
+    let mut answer = refusal(StatusCode::SERVICE_UNAVAILABLE, message, format);
+    let wait = HeaderValue::from_static("5");
+    answer.headers_mut().insert(RETRY_AFTER, wait);
+    answer
 }
 
 fn refusal(status: StatusCode, message: &str, format: Format) -> Response<Full<Bytes>> {
@@ -257,11 +280,12 @@ fn refusal(status: StatusCode, message: &str, format: Format) -> Response<Full<B
             ]))
         }
     };
-    response(status, format, format!("{}\n", body.trim_end()))
+    let body = format!("{}\n", body.trim_end());
+    response(status, format, Bytes::from(body))
 }
 
-fn response(status: StatusCode, format: Format, body: String) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from(body)));
+fn response(status: StatusCode, format: Format, body: Bytes) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body));
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(format.media_type()));
