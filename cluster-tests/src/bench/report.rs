@@ -90,7 +90,7 @@ mod tests {
             unit: "s".into(),
             samples: (1..=200).map(f64::from).collect(),
         };
-        assert_eq!((figure.median(), figure.p99()), (Some(100.0), Some(198.0)));
+        assert_eq!((figure.median(), figure.p99()), (Some(100.5), Some(198.0)));
         assert!(report.table(&[("b", "a")]).contains("| b / a | 2.00 |"));
     }
 }
