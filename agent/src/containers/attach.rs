@@ -130,6 +130,22 @@ impl Place<'_> {
         Some(format!("{address}: container {holder} has it"))
     }
 
+    /// What is told of a container that runs with another address than these.
+    #[must_use]
+    pub fn waits(&self, addresses: &[Ipv4Addr]) -> String {
+        let refusals: Vec<String> = addresses
+            .iter()
+            .map_while(|address| self.is_not_free(*address))
+            .collect();
+        match addresses.get(refusals.len()) {
+            Some(next) => format!(
+                "label {}: it runs with another address; it gets {next} after `docker stop`, before its next start",
+                label::REQUESTED_IP
+            ),
+            None => not_all(&refusals),
+        }
+    }
+
     /// Those of `addresses` that a container can have, and what is said of the others. One that runs is told by Docker itself.
     fn free(
         &self,

@@ -76,9 +76,16 @@ struct Watcher {
     network: watch::Receiver<State>,
     local: watch::Sender<Option<Arc<Local>>>,
     known: BTreeMap<String, Observed>,
-    problems: BTreeMap<String, String>,
+    problems: BTreeMap<String, Problem>,
     /// Those that Docker could not tell of when it was asked last.
     unread: BTreeMap<String, Unread>,
+}
+
+/// Why a container has not what its labels ask for.
+struct Problem {
+    why: String,
+    /// It was tried, and is not tried again at each look.
+    is_refused: bool,
 }
 
 /// A container that Docker has listed, and cannot tell of.
@@ -228,23 +235,32 @@ impl Watcher {
         let network = self.docker_network();
         if let Some(network) = &network {
             let wanted = attach::wanted(&inspected, network);
+            let place = Place {
+                docker: &self.docker,
+                network,
+                taken: self.taken(id),
+            };
             if self.is_due(&inspected, &wanted) {
-                let place = Place {
-                    docker: &self.docker,
-                    network,
-                    taken: self.taken(id),
-                };
                 let done = attach::apply(&place, &inspected, wanted).await;
-                match done {
-                    Ok(()) => drop(self.problems.remove(id)),
-                    Err(why) => drop(self.problems.insert(id.to_owned(), why)),
-                }
+                let refused = done.err().map(|why| Problem {
+                    why,
+                    is_refused: true,
+                });
+                self.note(id, refused);
                 match self.read(id).await? {
                     Some(again) => inspected = again,
                     None => return Ok(()),
                 }
+            } else if let Wanted::Move(addresses) = &wanted
+                && !self.is_refused(id)
+            {
+                let waits = Problem {
+                    why: place.waits(addresses),
+                    is_refused: false,
+                };
+                self.note(id, Some(waits));
             } else if wanted == Wanted::Nothing {
-                self.problems.remove(id);
+                self.note(id, None);
             }
         }
         match observe::observed(&inspected, network.as_ref()) {
@@ -254,11 +270,23 @@ impl Watcher {
         Ok(())
     }
 
+    fn note(&mut self, id: &str, problem: Option<Problem>) {
+        match problem {
+            Some(problem) => drop(self.problems.insert(id.to_owned(), problem)),
+            None => drop(self.problems.remove(id)),
+        }
+    }
+
+    fn is_refused(&self, id: &str) -> bool {
+        let problem = self.problems.get(id);
+        problem.is_some_and(|problem| problem.is_refused)
+    }
+
     /// Whether it is done now. A container that runs is not torn out of its network to get another address: that is done between two
     /// runs. What was refused once is not tried at each look.
     fn is_due(&self, inspected: &ContainerInspectResponse, wanted: &Wanted) -> bool {
         let id = inspected.id.as_deref().unwrap_or_default();
-        let is_new = !self.problems.contains_key(id);
+        let is_new = !self.is_refused(id);
         match wanted {
             Wanted::Nothing => false,
             Wanted::Connect(_) => true,
@@ -299,7 +327,8 @@ impl Watcher {
                 seen.status.mac.clone_from(&owner.seen.status.mac);
             }
             let unread = self.unread.get(id).map(|unread| &unread.why);
-            let problems = self.problems.get(id).into_iter().chain(unread);
+            let problem = self.problems.get(id).map(|problem| &problem.why);
+            let problems = problem.into_iter().chain(unread);
             seen.status.problems.extend(problems.cloned());
             (id.clone(), seen)
         });

@@ -121,3 +121,41 @@ async fn a_broken_connection_ends_the_look() {
     watcher.list(Look::Everything).await.unwrap_err();
     watcher.inspect("good").await.unwrap_err();
 }
+
+/// One in the cluster's network that runs, and asks for an address of another network.
+fn greedy(path: &str) -> Option<(u16, serde_json::Value)> {
+    let mut body = json!({
+        "Id": "greedy", "Name": "/greedy", "State": {"Status": "running", "Running": true},
+        "Config": {"Image": "i", "Labels": {"io.rancher.container.requested_ip": "10.77.0.1"}},
+        "HostConfig": {"NetworkMode": "ros"},
+        "NetworkSettings": {"Networks": {"ros": {"NetworkID": "n1", "IPAddress": "10.42.1.6"}}},
+    });
+    if !path.starts_with("greedy") {
+        body = ["greedy"].map(one).into();
+    }
+    Some((200, body))
+}
+
+#[tokio::test]
+async fn an_address_that_was_asked_for_is_missed_also_by_what_was_first_seen_running() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut watcher = watcher(folder.path(), greedy);
+    let network = crate::overlay::DockerNetwork {
+        id: "n1".into(),
+        name: "ros".into(),
+        subnet: Some("10.42.0.0/16".parse().unwrap()),
+        block: Some("10.42.1.0/24".parse().unwrap()),
+    };
+    let state = State {
+        network: Some(network),
+        ..State::default()
+    };
+    watcher.network = watch::Sender::new(state).subscribe();
+    watcher.list(Look::Everything).await.unwrap();
+    let local = watcher.local.borrow().clone().unwrap();
+    let problems = &local["greedy"].status.problems;
+    assert!(
+        problems.len() == 1 && problems[0].contains("10.77.0.1"),
+        "{problems:?}"
+    );
+}

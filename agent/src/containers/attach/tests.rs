@@ -129,15 +129,19 @@ fn an_address_that_hinders_a_start_is_taken_away() {
     assert!(matches!(other, Wanted::Move(_)), "{other:?}");
 }
 
-#[test]
-fn what_does_not_run_is_given_what_it_can_start_with() {
-    let network = ros();
-    // Not asked: a socket of nobody's will do.
+/// A Docker that is not asked: a socket of nobody's will do.
+fn nobody() -> Docker {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("docker.sock");
     let _nobody = std::os::unix::net::UnixListener::bind(&socket).unwrap();
     let socket = socket.to_str().unwrap();
-    let docker = Docker::connect_with_unix(socket, 1, bollard::API_DEFAULT_VERSION).unwrap();
+    Docker::connect_with_unix(socket, 1, bollard::API_DEFAULT_VERSION).unwrap()
+}
+
+#[test]
+fn what_does_not_run_is_given_what_it_can_start_with() {
+    let network = ros();
+    let docker = nobody();
     let place = Place {
         docker: &docker,
         network: &network,
@@ -172,4 +176,24 @@ fn what_does_not_run_is_given_what_it_can_start_with() {
         ..Default::default()
     });
     assert_eq!(place.free(&one, asked.clone()), (asked, Vec::new()));
+}
+
+#[test]
+fn what_runs_with_another_address_waits_or_cannot_have_it() {
+    let network = ros();
+    let docker = nobody();
+    let place = Place {
+        docker: &docker,
+        network: &network,
+        taken: BTreeMap::new(),
+    };
+    let foreign: Ipv4Addr = "10.99.0.7".parse().unwrap();
+    let free: Ipv4Addr = "10.42.1.7".parse().unwrap();
+    let waits = place.waits(&[foreign, free]);
+    assert!(waits.contains("it gets 10.42.1.7"), "{waits}");
+    let never = place.waits(&[foreign]);
+    assert!(
+        never.contains("10.99.0.7: it is not in network ros"),
+        "{never}"
+    );
 }
