@@ -2,7 +2,7 @@
 //! Owns nothing outside its own process. Works in an empty root.
 
 use std::fs::OpenOptions;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
@@ -48,18 +48,23 @@ fn serve(port: &str, text: &str) -> std::io::Result<()> {
     let listener = TcpListener::bind(("0.0.0.0", port))?;
     println!("serving on {port}");
     for stream in listener.incoming() {
-        let mut stream = stream?;
-        let mut request = [0_u8; 2048];
         // A client that connects and leaves is none of the server's trouble.
-        if matches!(stream.read(&mut request), Ok(count) if count > 0) {
-            drop(write!(
-                stream,
-                "HTTP/1.0 200 OK\r\nContent-Length: {}\r\n\r\n{text}",
-                text.len()
-            ));
-        }
+        drop(answer(stream?, text));
     }
     Ok(())
+}
+
+/// Reads the whole head of a request first: a connection that is closed with unread bytes is reset, and its answer may be lost by that.
+fn answer(stream: TcpStream, text: &str) -> std::io::Result<()> {
+    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    let mut head = BufReader::new(stream.try_clone()?).take(8192);
+    let mut line = String::new();
+    while head.read_line(&mut line)? > 0 && !line.trim_end().is_empty() {
+        line.clear();
+    }
+    let length = text.len();
+    let answer = format!("HTTP/1.0 200 OK\r\nContent-Length: {length}\r\n\r\n{text}");
+    (&stream).write_all(answer.as_bytes())
 }
 
 /// Prints what the HTTP server of a name answers, headers left out.
@@ -67,7 +72,8 @@ fn fetch(name: &str, port: &str) -> std::io::Result<()> {
     let port: u16 = port.parse().map_err(std::io::Error::other)?;
     let mut stream = TcpStream::connect((name, port))?;
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-    write!(stream, "GET / HTTP/1.0\r\nHost: {name}\r\n\r\n")?;
+    let request = format!("GET / HTTP/1.0\r\nHost: {name}\r\n\r\n");
+    stream.write_all(request.as_bytes())?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     let body = answer.split_once("\r\n\r\n").map(|(_, body)| body);
