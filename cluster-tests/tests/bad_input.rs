@@ -158,7 +158,7 @@ fn judge_names(judge: &mut Judge, cluster: &Cluster) {
                 label,
             ];
             web(b, "greedy", &args)?;
-            until("the problem to be told", Patience::seconds(5), || {
+            until("the problem to be told", Patience::seconds(20), || {
                 let all = cluster.api.all::<ContainerKind>()?;
                 let greedy = all.into_iter().find(|one| one.meta.name == "greedy");
                 let status = greedy.map(|one| one.status).unwrap_or_default();

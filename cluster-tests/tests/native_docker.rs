@@ -188,7 +188,7 @@ fn judge_outside(judge: &mut Judge, cluster: &Cluster) {
                 let name = format!("published-{}", node.name);
                 web(node, &name, &["-p", "8080:80"])?;
                 let url = format!("http://{}:8080/", node.address);
-                until("the published port", Patience::seconds(5), || {
+                until("the published port", Patience::seconds(20), || {
                     let output = outside
                         .tool(&["busybox", "wget", "-q", "-T", "2", "-O", "-", &url])
                         .output()?;
