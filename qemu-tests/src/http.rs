@@ -1,4 +1,4 @@
-//! Just enough HTTP/1.0 for the tests: one GET to a published port, and a server for the `url` data source.
+//! Just enough HTTP/1.0 for the tests: one GET to a published port, and a server for data sources.
 //! Owns its listener thread until the server is dropped; not for anything outside tests.
 
 use std::io::{Read, Write};
@@ -47,7 +47,7 @@ fn get_once(port: u16, path: &str) -> std::io::Result<String> {
     }
 }
 
-/// Serves one text on every path, on a free port of the loopback interface (a guest reaches it at 10.0.2.2).
+/// Serves texts, on a free port of the loopback interface (a guest reaches it at 10.0.2.2).
 pub struct TextServer {
     port: u16,
     stop: Arc<AtomicBool>,
@@ -55,11 +55,20 @@ pub struct TextServer {
 }
 
 impl TextServer {
-    /// Starts serving `text`.
+    /// Starts serving `text` on every path.
     ///
     /// # Errors
     /// When no port can be bound.
     pub fn start(text: &str) -> Result<Self> {
+        let text = text.to_owned();
+        Self::answering(move |_| Some(text.clone()))
+    }
+
+    /// Starts a server that gives to each request, headers included, what `page` says; nothing is 404.
+    ///
+    /// # Errors
+    /// When no port can be bound.
+    pub fn answering(page: impl Fn(&str) -> Option<String> + Send + 'static) -> Result<Self> {
         let failed = HarnessError::file("bind a port for the text server", "127.0.0.1");
         let listener = TcpListener::bind(("127.0.0.1", 0)).map_err(failed)?;
         let address = listener
@@ -69,7 +78,7 @@ impl TextServer {
             Arc::new(AtomicBool::new(false)),
             Arc::new(AtomicUsize::new(0)),
         );
-        let (stopped, counted, body) = (Arc::clone(&stop), Arc::clone(&requests), text.to_owned());
+        let (stopped, counted) = (Arc::clone(&stop), Arc::clone(&requests));
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 if stopped.load(Ordering::Relaxed) {
@@ -77,7 +86,7 @@ impl TextServer {
                 }
                 counted.fetch_add(1, Ordering::Relaxed);
                 // A client that hangs up early tries again itself.
-                drop(stream.and_then(|stream| answer(stream, &body)));
+                drop(stream.and_then(|stream| answer(stream, &page)));
             }
         });
         Ok(Self {
@@ -106,7 +115,7 @@ impl Drop for TextServer {
     }
 }
 
-fn answer(mut stream: TcpStream, body: &str) -> std::io::Result<()> {
+fn answer(mut stream: TcpStream, page: &dyn Fn(&str) -> Option<String>) -> std::io::Result<()> {
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
     let mut head = Vec::new();
     let mut buffer = [0_u8; 1024];
@@ -117,9 +126,12 @@ fn answer(mut stream: TcpStream, body: &str) -> std::io::Result<()> {
         }
         head.extend_from_slice(buffer.get(..count).unwrap_or_default());
     }
+    let page = page(&String::from_utf8_lossy(&head));
+    let status = if page.is_some() { "200 OK" } else { "404 Not Found" };
+    let body = page.unwrap_or_default();
     write!(
         stream,
-        "HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\r\n{body}",
+        "HTTP/1.0 {status}\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
     )
 }

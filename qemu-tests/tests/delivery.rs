@@ -1,12 +1,12 @@
 //! Each way to deliver a cloud-config: config drive on FAT and 9p, NoCloud, url, a URL on the kernel line, the kernel line itself,
-//! a file on the state disk. The config drive on ISO 9660 is used by the other tests. One short boot each.
+//! a file on the state disk, a cloud's metadata service. The config drive on ISO 9660 is used by the other tests. One short boot each.
 
 use qemu_tests::Result;
 use qemu_tests::config_drive::{ConfigDrive, Content, Form};
 use qemu_tests::disk::{Disk, STATE_LABEL};
 use qemu_tests::error::HarnessError;
 use qemu_tests::http::TextServer;
-use qemu_tests::judge::{Judge, equal};
+use qemu_tests::judge::{Judge, contains, equal};
 use qemu_tests::machine::Machine;
 use qemu_tests::stage::{Stage, on_stage};
 
@@ -72,6 +72,57 @@ fn by_url(name: &str, word: impl Fn(&str) -> String) -> Result<()> {
         // The host as the guest sees it on QEMU's own network.
         let url = format!("http://10.0.2.2:{}/user-data", server.port());
         judge_delivered(stage, &stage.direct()?.with_word(word(&url)))
+    })
+}
+
+/// Speaks as EC2's service does in version 2: nothing without a token, and a token for `PUT` only.
+fn ec2(request: &str, key: &str) -> Option<String> {
+    let (line, headers) = request.split_once("\r\n")?;
+    let (line, headers) = (line.trim_end_matches(" HTTP/1.1"), headers.to_lowercase());
+    if line == "PUT /latest/api/token" {
+        return headers
+            .contains("x-aws-ec2-metadata-token-ttl-seconds: ")
+            .then(|| "SECRET==".into());
+    }
+    if !headers.contains("x-aws-ec2-metadata-token: secret==") {
+        return None;
+    }
+    let user_data = "#cloud-config\nrancher:\n  environment:\n    WHERE: $private_ipv4 $public_ipv4\n";
+    let page = match line.strip_prefix("GET /latest/")? {
+        "meta-data/instance-id" => "i-0123456789abcdef0",
+        "meta-data/hostname" => "delivered",
+        "meta-data/local-ipv4" => "10.0.2.15",
+        "meta-data/public-ipv4" => "203.0.113.7",
+        "meta-data/public-keys/" => "0=tests",
+        "meta-data/public-keys/0/openssh-key" => key,
+        "user-data" => user_data,
+        _ => return None,
+    };
+    Some(page.to_owned())
+}
+
+#[test]
+fn metadata_service_of_a_cloud() -> Result<()> {
+    on_stage("delivery-ec2", &[], |stage| {
+        let key = stage.key()?.public().to_owned();
+        let server = TextServer::answering(move |request| ec2(request, &key))?;
+        let word = format!(
+            "rancher.cloud_init.datasources=[configdrive,ec2:http://10.0.2.2:{}]",
+            server.port()
+        );
+        let guest = stage.boot(&stage.direct()?.with_word(word))?;
+        let mut judge = Judge::of(&stage.name);
+        judge.check("host name and key are the delivered ones", || {
+            equal(guest.ssh.ok("hostname")?, "delivered")
+        });
+        judge.check("addresses stand in user-data", || {
+            let known = guest.ssh.ok("ros config get rancher.environment.WHERE")?;
+            equal(known, "10.0.2.15 203.0.113.7")
+        });
+        judge.check("the source is told", || {
+            contains(&guest.ssh.ok("sudo cat /run/ros/cloud-init.json")?, "ec2-metadata-service")
+        });
+        judge.verdict(&guest.vm.console.tail(40))
     })
 }
 

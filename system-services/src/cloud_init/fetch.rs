@@ -1,4 +1,4 @@
-//! Fetches user-data over http and https, with retries, time limits and a size limit.
+//! Fetches user-data and metadata over http and https, with retries, time limits and a size limit.
 //!
 //! A static program has no resolver of its own: names go through hickory with the servers of `/etc/resolv.conf`. Trust is that of the
 //! image's CA bundle.
@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 
 use hickory_resolver::TokioResolver;
 use os_config::types::Network;
-use ureq::config::Config;
+use ureq::config::{Config, ConfigBuilder};
 use ureq::http::Uri;
 use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
+use ureq::typestate::AgentScope;
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 use ureq::{Agent, Proxy};
@@ -43,7 +44,7 @@ pub enum Error {
     Hopeless(#[source] Box<ureq::Error>),
 }
 
-/// An HTTP client for user-data.
+/// An HTTP client for datasources.
 #[derive(Debug)]
 pub struct Client(Agent);
 
@@ -51,12 +52,16 @@ impl Client {
     /// A client with the configured proxies.
     #[must_use]
     pub fn new(network: &Network) -> Self {
-        let config = Agent::config_builder()
-            .timeout_per_call(Some(TRY_LIMIT))
-            .user_agent(concat!("RancherOS/", env!("CARGO_PKG_VERSION")))
-            .proxy(proxy(network))
-            .tls_config(trust())
-            .build();
+        Self::of(settings().proxy(proxy(network)).build())
+    }
+
+    /// A client for services of the machine's own network: without proxies, and not sent elsewhere with what it was trusted with.
+    #[must_use]
+    pub fn direct() -> Self {
+        Self::of(settings().proxy(None).max_redirects(0).build())
+    }
+
+    fn of(config: Config) -> Self {
         Self(Agent::with_parts(
             config,
             DefaultConnector::default(),
@@ -69,43 +74,100 @@ impl Client {
     /// # Errors
     /// See [`Error`].
     pub fn get(&self, url: &str, deadline: Instant) -> Result<Option<Vec<u8>>, Error> {
-        let mut pause = FIRST_PAUSE;
-        let mut tries = 0;
-        loop {
-            tries += 1;
-            let error = match self.try_once(url) {
-                Ok(body) => return Ok(Some(body)),
-                Err(error) => error,
-            };
-            match error {
-                ureq::Error::StatusCode(code) if (400..500).contains(&code) => {
-                    return Ok(None);
-                }
-                error if is_hopeless(&error) => return Err(Error::Hopeless(Box::new(error))),
-                error if Instant::now() + pause >= deadline => {
-                    return Err(Error::Silent {
-                        tries,
-                        source: Box::new(error),
-                    });
-                }
-                error => {
-                    if tries == 1 {
-                        LOG.info(format_args!(
-                            "no user-data yet, trying again: {}",
-                            Chain(&error)
-                        ));
-                    }
-                }
-            }
-            std::thread::sleep(pause);
-            pause = (pause * 2).min(LONGEST_PAUSE);
-        }
+        self.get_with(url, &[], deadline)
     }
 
-    fn try_once(&self, url: &str) -> Result<Vec<u8>, ureq::Error> {
-        let mut answer = self.0.get(url).call()?;
-        answer.body_mut().with_config().limit(LARGEST).read_to_vec()
+    /// The same with headers.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn get_with(
+        &self,
+        url: &str,
+        headers: &[(&'static str, String)],
+        deadline: Instant,
+    ) -> Result<Option<Vec<u8>>, Error> {
+        until(deadline, || {
+            let asked = headers
+                .iter()
+                .fold(self.0.get(url), |asked, (name, value)| {
+                    asked.header(*name, value)
+                });
+            content(asked.call()?)
+        })
     }
+
+    /// What `PUT` without content gives.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn put_with(
+        &self,
+        url: &str,
+        headers: &[(&'static str, String)],
+        deadline: Instant,
+    ) -> Result<Option<Vec<u8>>, Error> {
+        until(deadline, || {
+            let asked = headers
+                .iter()
+                .fold(self.0.put(url), |asked, (name, value)| {
+                    asked.header(*name, value)
+                });
+            content(asked.send_empty()?)
+        })
+    }
+}
+
+fn settings() -> ConfigBuilder<AgentScope> {
+    Agent::config_builder()
+        .timeout_per_call(Some(TRY_LIMIT))
+        .user_agent(concat!("RancherOS/", env!("CARGO_PKG_VERSION")))
+        .tls_config(trust())
+}
+
+fn content(mut answer: ureq::http::Response<ureq::Body>) -> Result<Vec<u8>, ureq::Error> {
+    answer.body_mut().with_config().limit(LARGEST).read_to_vec()
+}
+
+/// Tries again until `deadline`. `None`: the server says that there is nothing (4xx).
+fn until(
+    deadline: Instant,
+    ask: impl Fn() -> Result<Vec<u8>, ureq::Error>,
+) -> Result<Option<Vec<u8>>, Error> {
+    let mut pause = FIRST_PAUSE;
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let error = match ask() {
+            Ok(body) => return Ok(Some(body)),
+            Err(error) => error,
+        };
+        match error {
+            ureq::Error::StatusCode(code) if is_refusal(code) => return Ok(None),
+            error if is_hopeless(&error) => return Err(Error::Hopeless(Box::new(error))),
+            error if Instant::now() + pause >= deadline => {
+                return Err(Error::Silent {
+                    tries,
+                    source: Box::new(error),
+                });
+            }
+            error => {
+                if tries == 1 {
+                    LOG.info(format_args!(
+                        "no answer yet, trying again: {}",
+                        Chain(&error)
+                    ));
+                }
+            }
+        }
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+/// Those that mean "later" are no refusals (RFC 9110 15.5, RFC 6585 4).
+fn is_refusal(code: u16) -> bool {
+    (400..500).contains(&code) && !matches!(code, 408 | 425 | 429)
 }
 
 fn is_hopeless(error: &ureq::Error) -> bool {

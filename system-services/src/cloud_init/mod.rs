@@ -1,5 +1,7 @@
 //! `ros cloud-init-save`: asks the configured datasources for user-data and metadata and saves what the first of them gives.
 //!
+//! Network sources are asked all at the same time; of those that answer, the first of the list is used.
+//!
 //! Run twice: by init before Docker for what needs no network (`--local`), and in container `cloud-init` for what does (`--network`), if a
 //! network datasource is listed before the local one that answered. Sources are asked in the order in which they are listed; one that is not
 //! there is passed over quickly. Owns `boot.yml`, `network.yml`, `metadata` and `cloud-config-script` under `/var/lib/rancher/conf`. Broken
@@ -10,10 +12,12 @@ mod fetch;
 mod metadata;
 mod network_config;
 mod save;
+mod services;
 mod source;
 
 use std::fs;
 use std::path::Path;
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use os_config::store::{Loaded, Place, load_running};
@@ -22,7 +26,8 @@ use os_config::{Cmdline, Metadata};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use self::source::Source;
+use self::services::Cloud;
+use self::source::{Clients, Source};
 use crate::log::{Chain, Log};
 use crate::network;
 
@@ -94,7 +99,10 @@ fn wanted(config: &Config, cmdline: &Cmdline, reach: Reach, before: usize) -> Ve
         .iter()
         .enumerate()
         .take_while(|(position, _)| *position < before)
-        .filter_map(|(position, text)| Some((position, Source::parse(text, cmdline)?)))
+        .flat_map(|(position, text)| {
+            let all = Source::all(text, cmdline).into_iter();
+            all.map(move |source| (position, source))
+        })
         .filter(|(_, source)| source.reach() == reach)
         .collect()
 }
@@ -123,7 +131,8 @@ fn save_local(loaded: &Loaded) -> Result<(), Error> {
     for text in &loaded.config.rancher.cloud_init.datasources {
         if !Source::is_known(text) {
             LOG.error(format_args!(
-                "datasource `{text}` is not known in this release; known are configdrive, nocloud, file:PATH, url:URL, cmdline"
+                "datasource `{text}` is not known in this release; known are configdrive, nocloud, proxmox, file:PATH, url:URL, cmdline, auto, {clouds} and `*`",
+                clouds = Cloud::ALL.map(Cloud::name).join(", ")
             ));
         }
     }
@@ -156,16 +165,49 @@ fn save_network(loaded: &Loaded) -> Result<(), Error> {
         .and_then(|text| serde_json::from_slice::<Chosen>(&text).ok());
     let before = chosen.map_or(usize::MAX, |chosen| chosen.position);
     let deadline = Instant::now() + NETWORK_LIMIT;
-    let client = fetch::Client::new(&loaded.config.rancher.network);
-    for (position, source) in wanted(&loaded.config, &loaded.cmdline, Reach::Network, before) {
-        match source.network(&client, deadline) {
-            Ok(Some(found)) => return keep(&source, position, found),
-            Ok(None) => LOG.info(format_args!("{source} has nothing for this machine")),
-            Err(error) => LOG.error(Chain(&error)),
+    let clients = Arc::new(Clients {
+        anywhere: fetch::Client::new(&loaded.config.rancher.network),
+        near: fetch::Client::direct(),
+    });
+    let sources = wanted(&loaded.config, &loaded.cmdline, Reach::Network, before);
+    let ask = move |source: &Source| source.network(&clients, deadline);
+    match first(sources, ask) {
+        Some((position, source, found)) => keep(&source, position, found),
+        None => {
+            LOG.warn("no network datasource answered; going on with the configuration as it is");
+            Ok(())
         }
     }
-    LOG.warn("no network datasource answered; going on with the configuration as it is");
-    Ok(())
+}
+
+/// Asks all sources at the same time: one that is not there takes its time to be silent. Gives the first of the list that has something.
+fn first(
+    sources: Vec<(usize, Source)>,
+    ask: impl Fn(&Source) -> Result<Option<Found>, source::Error> + Clone + Send + 'static,
+) -> Option<(usize, Source, Found)> {
+    let asked: Vec<_> = sources
+        .into_iter()
+        .map(|(position, source)| {
+            let (answer, answers) = mpsc::channel();
+            let (asked, ask) = (source.clone(), ask.clone());
+            // Its end is not waited for: what comes after the decision is nobody's business, and ends with the process.
+            let started = std::thread::Builder::new().spawn(move || answer.send(ask(&asked)).ok());
+            if let Err(error) = started {
+                LOG.error(format_args!("{source} cannot be asked: {error}"));
+            }
+            (position, source, answers)
+        })
+        .collect();
+    for (position, source, answers) in asked {
+        match answers.recv() {
+            Ok(Ok(Some(found))) => return Some((position, source, found)),
+            Ok(Ok(None)) => LOG.info(format_args!("{source} has nothing for this machine")),
+            Ok(Err(error)) => LOG.error(format_args!("{source}: {}", Chain(&error))),
+            // It has ended without a word, or was not started.
+            Err(mpsc::RecvError) => {}
+        }
+    }
+    None
 }
 
 fn keep(source: &Source, position: usize, found: Found) -> Result<(), Error> {
@@ -183,4 +225,49 @@ fn keep(source: &Source, position: usize, found: Found) -> Result<(), Error> {
     fs::create_dir_all("/run/ros")
         .and_then(|()| fs::write(CHOSEN, text))
         .map_err(|error| Error::Stamp(CHOSEN, error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_decides_and_not_who_is_quick() {
+        let cloud = |cloud| Source::Cloud(cloud, None);
+        let sources = vec![
+            (0, cloud(Cloud::Gce)),
+            (1, cloud(Cloud::Ec2)),
+            (2, cloud(Cloud::Azure)),
+            (3, cloud(Cloud::Aliyun)),
+        ];
+        let begun = Instant::now();
+        let ask = |source: &Source| match source {
+            Source::Cloud(Cloud::Gce, _) => Ok(None),
+            Source::Cloud(Cloud::Ec2, _) => {
+                std::thread::sleep(Duration::from_millis(200));
+                Ok(Some(Found::default()))
+            }
+            Source::Cloud(Cloud::Azure, _) => Ok(Some(Found::default())),
+            _ => {
+                std::thread::sleep(Duration::from_secs(60));
+                Ok(None)
+            }
+        };
+        let (position, source, _) = first(sources, ask).unwrap();
+        assert_eq!((position, source), (1, cloud(Cloud::Ec2)));
+        // The last one is not waited for.
+        assert!(begun.elapsed() < Duration::from_secs(30));
+        assert_eq!(first(Vec::new(), ask), None);
+    }
+
+    #[test]
+    fn a_star_is_before_what_comes_after_it() {
+        let mut config = Config::default();
+        config.rancher.cloud_init.datasources = vec!["*".into(), "url:http://h/".into()];
+        let cmdline = Cmdline::default();
+        let found = wanted(&config, &cmdline, Reach::Network, usize::MAX);
+        assert_eq!(found.len(), Cloud::ALL.len() + 1);
+        assert!(wanted(&config, &cmdline, Reach::Network, 0).is_empty());
+        assert_eq!(wanted(&config, &cmdline, Reach::Local, usize::MAX).len(), 2);
+    }
 }

@@ -1,4 +1,4 @@
-//! cloud-init's network configuration, versions 1 and 2, as a `rancher.network` map. Pure.
+//! cloud-init's network configuration, versions 1 and 2, and OpenStack's, as a `rancher.network` map. Pure.
 //!
 //! Ethernet links with DHCP, addresses, gateways, MTU and name servers are taken; bonds, bridges, VLANs and policy routes are not.
 
@@ -191,15 +191,75 @@ fn physical(network: &mut Network, item: &Value) {
     network.add(&name, interface);
 }
 
+/// OpenStack's `network_data.json`; null when there is nothing to take. Source: "Networking" of Nova's metadata documentation.
+#[must_use]
+pub fn from_openstack(value: &Value) -> Value {
+    let mut network = Network::default();
+    let mut links: Map<String, Value> = Map::new();
+    for link in value["links"].as_array().into_iter().flatten() {
+        let is_plain = !matches!(link["type"].as_str(), Some("bond" | "vlan"));
+        if let Some(id) = link["id"].as_str().filter(|_| is_plain) {
+            links.insert(id.to_owned(), link.clone());
+        }
+    }
+    for (id, link) in &links {
+        let Some(mac) = link["ethernet_mac_address"].as_str() else {
+            continue;
+        };
+        let mut interface = Interface {
+            mtu: link["mtu"].as_u64(),
+            ..Interface::default()
+        };
+        let networks = value["networks"].as_array().into_iter().flatten();
+        for item in networks.filter(|item| item["link"] == Value::from(id.as_str())) {
+            openstack_network(&mut network, &mut interface, item);
+        }
+        network.add(&format!("mac:{}", mac.to_ascii_lowercase()), interface);
+    }
+    for service in value["services"].as_array().into_iter().flatten() {
+        openstack_service(&mut network, service);
+    }
+    network.into_value()
+}
+
+fn openstack_network(network: &mut Network, interface: &mut Interface, item: &Value) {
+    let kind = item["type"].as_str().unwrap_or_default();
+    if kind == "ipv4_dhcp" {
+        interface.dhcp = true;
+    }
+    if matches!(kind, "ipv4" | "ipv6")
+        && let Some(address) = item["ip_address"].as_str()
+    {
+        let address = with_prefix(address, &item["netmask"]);
+        interface.addresses.push(address.into());
+        interface.gateway(&item["gateway"]);
+        for route in item["routes"].as_array().into_iter().flatten() {
+            if matches!(route["network"].as_str(), Some("0.0.0.0" | "::")) {
+                interface.gateway(&route["gateway"]);
+            }
+        }
+    }
+    for service in item["services"].as_array().into_iter().flatten() {
+        openstack_service(network, service);
+    }
+}
+
+fn openstack_service(network: &mut Network, service: &Value) {
+    if service["type"] == "dns" && !network.nameservers.contains(&service["address"]) {
+        network.name_servers(&service["address"], &Value::Null);
+    }
+}
+
 /// `192.168.1.5` and netmask `255.255.255.0` (or 24) as `192.168.1.5/24`.
-fn with_prefix(address: &str, netmask: &Value) -> String {
+pub fn with_prefix(address: &str, netmask: &Value) -> String {
     if address.contains('/') {
         return address.to_owned();
     }
     let bits = match netmask {
         Value::Number(bits) => bits.to_string(),
-        Value::String(mask) => match mask.parse::<std::net::Ipv4Addr>() {
-            Ok(mask) => u32::from(mask).leading_ones().to_string(),
+        Value::String(mask) => match mask.parse::<std::net::IpAddr>() {
+            Ok(std::net::IpAddr::V4(mask)) => mask.to_bits().leading_ones().to_string(),
+            Ok(std::net::IpAddr::V6(mask)) => mask.to_bits().leading_ones().to_string(),
             Err(_) => mask.clone(),
         },
         _ => if address.contains(':') { "64" } else { "24" }.to_owned(),
@@ -260,6 +320,38 @@ mod tests {
                 "dns": { "nameservers": ["192.168.1.1", "9.9.9.9"], "search": ["lan"] }
             })
         );
+    }
+
+    #[test]
+    fn openstack_names_links_apart_from_networks() {
+        let config = json!({
+            "links": [
+                { "id": "a", "ethernet_mac_address": "fa:16:3e:00:00:01", "type": "phy" },
+                { "id": "b", "ethernet_mac_address": "fa:16:3e:00:00:02", "type": "vif", "mtu": 1400 },
+                { "id": "c", "ethernet_mac_address": "fa:16:3e:00:00:03", "type": "vlan" }
+            ],
+            "networks": [
+                { "link": "a", "type": "ipv4_dhcp" },
+                { "link": "b", "type": "ipv6", "ip_address": "fd00::5", "netmask": "ffff:ffff:ffff:ff00::",
+                  "routes": [{ "network": "::", "netmask": "::", "gateway": "fd00::1" }],
+                  "services": [{ "type": "dns", "address": "fd00::53" }] }
+            ],
+            "services": [{ "type": "dns", "address": "10.0.0.2" }, { "type": "dns", "address": "fd00::53" }]
+        });
+        assert_eq!(
+            from_openstack(&config),
+            json!({
+                "interfaces": {
+                    "mac:fa:16:3e:00:00:01": { "dhcp": true },
+                    "mac:fa:16:3e:00:00:02": {
+                        "dhcp": false, "addresses": ["fd00::5/56"], "gateway_ipv6": "fd00::1", "mtu": 1400
+                    }
+                },
+                "dns": { "nameservers": ["fd00::53", "10.0.0.2"] }
+            })
+        );
+        assert_eq!(from_openstack(&json!({})), Value::Null);
+        assert_eq!(from_openstack(&json!([])), Value::Null);
     }
 
     #[test]

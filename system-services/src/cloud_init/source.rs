@@ -4,17 +4,20 @@ use std::fmt;
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use os_config::Cmdline;
 use serde_json::Value;
 
 use super::drive::{Devices, Drive};
 use super::fetch::{self, Client};
+use super::services::{self, Cloud};
 use super::{Found, Reach, drive, metadata, network_config};
 use crate::log::{Chain, Log};
 
 const LOG: Log = Log::of("cloud-init");
+/// For how long a metadata service may be silent before it counts as not there.
+const PROBE: Duration = Duration::from_secs(30);
 /// User-data larger than this is refused.
 pub const LARGEST: u64 = 16 << 20;
 
@@ -31,6 +34,8 @@ pub enum Source {
     Url(String),
     /// `cmdline` with `cloud-config-url=` on the kernel line
     Cmdline(String),
+    /// A cloud's metadata service: `ec2[:url]` and the like
+    Cloud(Cloud, Option<String>),
 }
 
 /// Why a source that is there cannot be used.
@@ -66,11 +71,29 @@ impl Source {
             // The default folder of RancherOS 1.x, which it only used as a mount point.
             ("configdrive", Some("/media/config-2")) => Some(Self::ConfigDrive(None)),
             ("configdrive", _) => Some(Self::ConfigDrive(folder())),
-            ("nocloud", _) => Some(Self::NoCloud(folder())),
+            // Proxmox's drive has NoCloud's form, and its label.
+            ("nocloud" | "proxmox", _) => Some(Self::NoCloud(folder())),
             ("file", Some(path)) => Some(Self::File(path.trim_start_matches("//").into())),
             ("url", Some(url)) => Some(Self::Url(url.to_owned())),
             ("cmdline", _) => cmdline.cloud_config_url.as_deref().map(Self::from_url),
-            _ => None,
+            _ => {
+                let place = argument.filter(|text| !text.is_empty());
+                Some(Self::Cloud(Cloud::named(name)?, place.map(str::to_owned)))
+            }
+        }
+    }
+
+    /// What an entry stands for: itself; as `auto` the cloud that this machine's firmware names; as `*` all that need no argument.
+    #[must_use]
+    pub fn all(text: &str, cmdline: &Cmdline) -> Vec<Self> {
+        let cloud = |cloud| Self::Cloud(cloud, None);
+        match text {
+            "auto" => services::here().map(cloud).into_iter().collect(),
+            "*" => [Self::ConfigDrive(None), Self::NoCloud(None)]
+                .into_iter()
+                .chain(Cloud::ALL.map(cloud))
+                .collect(),
+            _ => Self::parse(text, cmdline).into_iter().collect(),
         }
     }
 
@@ -84,7 +107,7 @@ impl Source {
     /// False for names that this release does not have.
     #[must_use]
     pub fn is_known(text: &str) -> bool {
-        text == "cmdline" || Self::parse(text, &Cmdline::default()).is_some()
+        ["auto", "cmdline", "*"].contains(&text) || Self::parse(text, &Cmdline::default()).is_some()
     }
 
     /// Whether it needs the network.
@@ -92,7 +115,7 @@ impl Source {
     pub fn reach(&self) -> Reach {
         match self {
             Self::ConfigDrive(_) | Self::NoCloud(_) | Self::File(_) => Reach::Local,
-            Self::Url(_) | Self::Cmdline(_) => Reach::Network,
+            Self::Url(_) | Self::Cmdline(_) | Self::Cloud(..) => Reach::Network,
         }
     }
 
@@ -105,6 +128,7 @@ impl Source {
             Self::File(_) => "local-file",
             Self::Url(_) => "url",
             Self::Cmdline(_) => "proc-cmdline",
+            Self::Cloud(cloud, _) => cloud.kind(),
         }
     }
 
@@ -129,7 +153,7 @@ impl Source {
                 user_data,
                 ..Found::default()
             })),
-            Self::Url(_) | Self::Cmdline(_) => Ok(None),
+            Self::Url(_) | Self::Cmdline(_) | Self::Cloud(..) => Ok(None),
         }
     }
 
@@ -137,19 +161,32 @@ impl Source {
     ///
     /// # Errors
     /// When it does not answer until `deadline`, or with nonsense.
-    pub fn network(&self, client: &Client, deadline: Instant) -> Result<Option<Found>, Error> {
+    pub fn network(&self, clients: &Clients, deadline: Instant) -> Result<Option<Found>, Error> {
         match self {
             Self::Url(url) | Self::Cmdline(url) => {
-                let user_data = client.get(url, deadline)?;
+                let user_data = clients.anywhere.get(url, deadline)?;
                 Ok(user_data.map(|user_data| Found {
                     location: without_secrets(url),
                     user_data,
                     ..Found::default()
                 }))
             }
+            Self::Cloud(cloud, place) => {
+                let times = (deadline.min(Instant::now() + PROBE), deadline);
+                Ok(cloud.ask(&clients.near, place.as_deref(), times)?)
+            }
             _ => Ok(None),
         }
     }
+}
+
+/// Who fetches.
+#[derive(Debug)]
+pub struct Clients {
+    /// What the configuration names.
+    pub anywhere: Client,
+    /// Metadata services.
+    pub near: Client,
 }
 
 impl fmt::Display for Source {
@@ -161,6 +198,7 @@ impl fmt::Display for Source {
                 .unwrap_or_default(),
             Self::File(path) => path.display().to_string(),
             Self::Url(url) | Self::Cmdline(url) => without_secrets(url),
+            Self::Cloud(_, place) => place.as_deref().map(without_secrets).unwrap_or_default(),
         };
         match argument.as_str() {
             "" => formatter.write_str(self.kind()),
@@ -170,7 +208,7 @@ impl fmt::Display for Source {
 }
 
 /// A URL for the log: user, password and query may be secret.
-fn without_secrets(url: &str) -> String {
+pub fn without_secrets(url: &str) -> String {
     let bare = url.split(['?', '#']).next().unwrap_or_default();
     match bare.split_once("://") {
         Some((scheme, rest)) => {
@@ -193,7 +231,7 @@ fn on_drive(
     ask(mounted.path(), drive.to_string())
 }
 
-/// OpenStack's layout: `openstack/latest/{user_data,meta_data.json}`.
+/// OpenStack's layout: `openstack/latest/{user_data,meta_data.json,network_data.json}`.
 fn config_drive(folder: &Path, location: String) -> Result<Option<Found>, Error> {
     let latest = folder.join("openstack/latest");
     let user_data = read(&latest.join("user_data"))?;
@@ -217,6 +255,13 @@ fn config_drive(folder: &Path, location: String) -> Result<Option<Found>, Error>
                 .map(|value| network_config::convert(&value))
                 .unwrap_or_default();
         }
+    }
+    if found.network.is_null()
+        && let Some(text) = read(&latest.join("network_data.json"))?
+    {
+        found.network = yaml(&text, "network_data.json")
+            .map(|value| network_config::from_openstack(&value))
+            .unwrap_or_default();
     }
     Ok(Some(found))
 }
@@ -301,6 +346,13 @@ mod tests {
             ("configdrive:/media/config-2", "cloud-drive", Reach::Local),
             ("nocloud", "nocloud", Reach::Local),
             ("file:/etc/x", "local-file: /etc/x", Reach::Local),
+            ("proxmox", "nocloud", Reach::Local),
+            ("gce", "gce-metadata-service", Reach::Network),
+            (
+                "openstack:http://10.0.0.1/",
+                "openstack-metadata-service: http://10.0.0.1/",
+                Reach::Network,
+            ),
             (
                 "url:https://u:p@h:8/x?token=1",
                 "url: https://h:8/x",
@@ -316,10 +368,32 @@ mod tests {
             assert_eq!(source.to_string(), kind, "{text}");
             assert_eq!(source.reach(), reach, "{text}");
         }
-        assert_eq!(parse("ec2"), None);
+        assert_eq!(parse("vmware"), None);
         assert_eq!(Source::parse("cmdline", &Cmdline::default()), None);
-        assert!(Source::is_known("cmdline"));
-        assert!(!Source::is_known("ec2"));
+        for known in [
+            "auto",
+            "cmdline",
+            "*",
+            "ec2",
+            "ec2:http://10.0.0.1/",
+            "proxmox",
+            "equinix",
+        ] {
+            assert!(Source::is_known(known), "{known}");
+        }
+        for unknown in ["", "EC2", "vmware", "url", "file"] {
+            assert!(!Source::is_known(unknown), "{unknown}");
+        }
+    }
+
+    #[test]
+    fn a_star_is_everything() {
+        let all = Source::all("*", &Cmdline::default());
+        assert_eq!(all[0], Source::ConfigDrive(None));
+        assert_eq!(all[2], Source::Cloud(Cloud::Ec2, None));
+        assert_eq!(all.len(), 2 + Cloud::ALL.len());
+        assert_eq!(Source::all("ec2", &Cmdline::default()), [all[2].clone()]);
+        assert_eq!(Source::all("nonsense", &Cmdline::default()), []);
     }
 
     #[test]
