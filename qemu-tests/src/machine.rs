@@ -76,6 +76,13 @@ pub enum Net {
         /// The IPv4 network.
         network: String,
     },
+    /// NAT as in a cloud: the host's loopback port `service` answers at port 80 of 169.254.169.254, `ssh` leads to port 22.
+    Cloud {
+        /// Port of the metadata service, on the host.
+        service: u16,
+        /// Port of ssh, on the host.
+        ssh: u16,
+    },
     /// An Ethernet shared by all machines with the same multicast address and port, for example `230.0.0.1:12345`.
     Shared {
         /// Address and port.
@@ -118,6 +125,8 @@ pub struct Machine {
     pub captures: Vec<(usize, PathBuf)>,
     /// What becomes of writes to disks.
     pub writes: Writes,
+    /// Who made it, as its firmware says (SMBIOS); QEMU when `None`.
+    pub maker: Option<String>,
 }
 
 /// What becomes of writes to disks.
@@ -143,6 +152,7 @@ impl Machine {
             nics: Vec::new(),
             captures: Vec::new(),
             writes: Writes::Kept,
+            maker: None,
         }
     }
 
@@ -211,6 +221,9 @@ impl Machine {
         }
         if self.writes == Writes::Dropped {
             args.push("-snapshot".to_owned());
+        }
+        if let Some(maker) = &self.maker {
+            push(&mut args, "-smbios", format!("type=1,manufacturer={maker}"));
         }
         self.boot_arguments(&mut args);
         for (number, disk) in self.disks.iter().enumerate() {
@@ -371,6 +384,11 @@ fn nic_arguments(args: &mut Vec<String>, number: usize, nic: &Nic) {
             }
             net
         }
+        // A program for each connection: QEMU itself would make one connection, once.
+        Net::Cloud { service, ssh } => format!(
+            "user,id={id},net=169.254.169.0/24,hostfwd=tcp:127.0.0.1:{ssh}-:22,\
+             guestfwd=tcp:169.254.169.254:80-cmd:socat - TCP4:127.0.0.1:{service}"
+        ),
         Net::Isolated { network } => format!("user,id={id},net={network},restrict=on"),
         Net::Shared { group } => format!("socket,id={id},mcast={group},localaddr=127.0.0.1"),
     };

@@ -7,7 +7,7 @@ use qemu_tests::disk::{Disk, STATE_LABEL};
 use qemu_tests::error::HarnessError;
 use qemu_tests::http::TextServer;
 use qemu_tests::judge::{Judge, contains, equal};
-use qemu_tests::machine::Machine;
+use qemu_tests::machine::{Machine, Net, Nic};
 use qemu_tests::stage::{Stage, on_stage};
 
 /// A login proves that the key arrived, the host name that the rest did.
@@ -91,7 +91,7 @@ fn ec2(request: &str, key: &str) -> Option<String> {
     let page = match line.strip_prefix("GET /latest/")? {
         "meta-data/instance-id" => "i-0123456789abcdef0",
         "meta-data/hostname" => "delivered",
-        "meta-data/local-ipv4" => "10.0.2.15",
+        "meta-data/local-ipv4" => "169.254.169.15",
         "meta-data/public-ipv4" => "203.0.113.7",
         "meta-data/public-keys/" => "0=tests",
         "meta-data/public-keys/0/openssh-key" => key,
@@ -101,23 +101,29 @@ fn ec2(request: &str, key: &str) -> Option<String> {
     Some(page.to_owned())
 }
 
+/// Nothing is configured: the firmware says that it is Amazon's, and the service is where Amazon has it.
 #[test]
-fn metadata_service_of_a_cloud() -> Result<()> {
-    on_stage("delivery-ec2", &[], |stage| {
+fn metadata_service_of_the_cloud_that_the_firmware_names() -> Result<()> {
+    on_stage("delivery-ec2", &["socat"], |stage| {
         let key = stage.key()?.public().to_owned();
         let server = TextServer::answering(move |request| ec2(request, &key))?;
-        let word = format!(
-            "rancher.cloud_init.datasources=[configdrive,ec2:http://10.0.2.2:{}]",
-            server.port()
-        );
-        let guest = stage.boot(&stage.direct()?.with_word(word))?;
+        let mut machine = stage.direct()?;
+        machine.maker = Some("Amazon EC2".into());
+        machine.nics = vec![Nic {
+            net: Net::Cloud {
+                service: server.port(),
+                ssh: stage.ssh_port,
+            },
+            mac: None,
+        }];
+        let guest = stage.boot(&machine)?;
         let mut judge = Judge::of(&stage.name);
         judge.check("host name and key are the delivered ones", || {
             equal(guest.ssh.ok("hostname")?, "delivered")
         });
         judge.check("addresses stand in user-data", || {
             let known = guest.ssh.ok("ros config get rancher.environment.WHERE")?;
-            equal(known, "10.0.2.15 203.0.113.7")
+            equal(known, "169.254.169.15 203.0.113.7")
         });
         judge.check("the source is told", || {
             contains(&guest.ssh.ok("sudo cat /run/ros/cloud-init.json")?, "ec2-metadata-service")

@@ -251,7 +251,11 @@ impl Resolver for Names {
     }
 }
 
-fn addresses(host: &str, limit: Duration) -> Result<Vec<IpAddr>, ureq::Error> {
+/// The addresses of a name, or the address that it is.
+///
+/// # Errors
+/// When it has none, or nobody says so in time.
+pub fn addresses(host: &str, limit: Duration) -> Result<Vec<IpAddr>, ureq::Error> {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     if let Ok(address) = bare.parse() {
         return Ok(vec![address]);

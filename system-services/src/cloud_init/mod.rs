@@ -14,6 +14,7 @@ mod network_config;
 mod save;
 mod services;
 mod source;
+mod tftp;
 
 use std::fs;
 use std::path::Path;
@@ -131,7 +132,7 @@ fn save_local(loaded: &Loaded) -> Result<(), Error> {
     for text in &loaded.config.rancher.cloud_init.datasources {
         if !Source::is_known(text) {
             LOG.error(format_args!(
-                "datasource `{text}` is not known in this release; known are configdrive, nocloud, proxmox, file:PATH, url:URL, cmdline, auto, {clouds} and `*`",
+                "datasource `{text}` is not known in this release; known are configdrive, nocloud, proxmox, file:PATH, url:URL, tftp:HOST/PATH, cmdline, auto, {clouds} and `*`",
                 clouds = Cloud::ALL.map(Cloud::name).join(", ")
             ));
         }

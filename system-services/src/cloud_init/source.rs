@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::drive::{Devices, Drive};
 use super::fetch::{self, Client};
 use super::services::{self, Cloud};
-use super::{Found, Reach, drive, metadata, network_config};
+use super::{Found, Reach, drive, metadata, network_config, tftp};
 use crate::log::{Chain, Log};
 
 const LOG: Log = Log::of("cloud-init");
@@ -34,6 +34,8 @@ pub enum Source {
     Url(String),
     /// `cmdline` with `cloud-config-url=` on the kernel line
     Cmdline(String),
+    /// `tftp:host[:port]/path`
+    Tftp(String),
     /// A cloud's metadata service: `ec2[:url]` and the like
     Cloud(Cloud, Option<String>),
 }
@@ -56,6 +58,9 @@ pub enum Error {
     /// Download failed.
     #[error("cannot fetch user-data")]
     Fetch(#[from] fetch::Error),
+    /// Download over TFTP failed.
+    #[error("cannot fetch user-data over TFTP")]
+    Tftp(#[from] tftp::Error),
 }
 
 impl Source {
@@ -74,6 +79,7 @@ impl Source {
             // Proxmox's drive has NoCloud's form, and its label.
             ("nocloud" | "proxmox", _) => Some(Self::NoCloud(folder())),
             ("file", Some(path)) => Some(Self::File(path.trim_start_matches("//").into())),
+            ("tftp", Some(place)) => Some(Self::Tftp(place.to_owned())),
             ("url", Some(url)) => Some(Self::Url(url.to_owned())),
             ("cmdline", _) => cmdline.cloud_config_url.as_deref().map(Self::from_url),
             _ => {
@@ -115,7 +121,7 @@ impl Source {
     pub fn reach(&self) -> Reach {
         match self {
             Self::ConfigDrive(_) | Self::NoCloud(_) | Self::File(_) => Reach::Local,
-            Self::Url(_) | Self::Cmdline(_) | Self::Cloud(..) => Reach::Network,
+            Self::Url(_) | Self::Cmdline(_) | Self::Tftp(_) | Self::Cloud(..) => Reach::Network,
         }
     }
 
@@ -128,6 +134,7 @@ impl Source {
             Self::File(_) => "local-file",
             Self::Url(_) => "url",
             Self::Cmdline(_) => "proc-cmdline",
+            Self::Tftp(_) => "tftp",
             Self::Cloud(cloud, _) => cloud.kind(),
         }
     }
@@ -153,7 +160,7 @@ impl Source {
                 user_data,
                 ..Found::default()
             })),
-            Self::Url(_) | Self::Cmdline(_) | Self::Cloud(..) => Ok(None),
+            Self::Url(_) | Self::Cmdline(_) | Self::Tftp(_) | Self::Cloud(..) => Ok(None),
         }
     }
 
@@ -167,6 +174,14 @@ impl Source {
                 let user_data = clients.anywhere.get(url, deadline)?;
                 Ok(user_data.map(|user_data| Found {
                     location: without_secrets(url),
+                    user_data,
+                    ..Found::default()
+                }))
+            }
+            Self::Tftp(place) => {
+                let user_data = tftp::get(place, (deadline.min(Instant::now() + PROBE), deadline))?;
+                Ok(user_data.map(|user_data| Found {
+                    location: place.clone(),
                     user_data,
                     ..Found::default()
                 }))
@@ -198,6 +213,7 @@ impl fmt::Display for Source {
                 .unwrap_or_default(),
             Self::File(path) => path.display().to_string(),
             Self::Url(url) | Self::Cmdline(url) => without_secrets(url),
+            Self::Tftp(place) => place.clone(),
             Self::Cloud(_, place) => place.as_deref().map(without_secrets).unwrap_or_default(),
         };
         match argument.as_str() {
@@ -348,6 +364,7 @@ mod tests {
             ("file:/etc/x", "local-file: /etc/x", Reach::Local),
             ("proxmox", "nocloud", Reach::Local),
             ("gce", "gce-metadata-service", Reach::Network),
+            ("tftp:h:69/x", "tftp: h:69/x", Reach::Network),
             (
                 "openstack:http://10.0.0.1/",
                 "openstack-metadata-service: http://10.0.0.1/",
@@ -381,7 +398,7 @@ mod tests {
         ] {
             assert!(Source::is_known(known), "{known}");
         }
-        for unknown in ["", "EC2", "vmware", "url", "file"] {
+        for unknown in ["", "EC2", "vmware", "url", "file", "tftp"] {
             assert!(!Source::is_known(unknown), "{unknown}");
         }
     }
