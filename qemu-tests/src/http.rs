@@ -127,7 +127,11 @@ fn answer(mut stream: TcpStream, page: &dyn Fn(&str) -> Option<String>) -> std::
         head.extend_from_slice(buffer.get(..count).unwrap_or_default());
     }
     let page = page(&String::from_utf8_lossy(&head));
-    let status = if page.is_some() { "200 OK" } else { "404 Not Found" };
+    let status = if page.is_some() {
+        "200 OK"
+    } else {
+        "404 Not Found"
+    };
     let body = page.unwrap_or_default();
     write!(
         stream,

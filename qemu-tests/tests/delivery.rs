@@ -87,7 +87,8 @@ fn ec2(request: &str, key: &str) -> Option<String> {
     if !headers.contains("x-aws-ec2-metadata-token: secret==") {
         return None;
     }
-    let user_data = "#cloud-config\nrancher:\n  environment:\n    WHERE: $private_ipv4 $public_ipv4\n";
+    let user_data =
+        "#cloud-config\nrancher:\n  environment:\n    WHERE: $private_ipv4 $public_ipv4\n";
     let page = match line.strip_prefix("GET /latest/")? {
         "meta-data/instance-id" => "i-0123456789abcdef0",
         "meta-data/hostname" => "delivered",
@@ -126,7 +127,10 @@ fn metadata_service_of_the_cloud_that_the_firmware_names() -> Result<()> {
             equal(known, "169.254.169.15 203.0.113.7")
         });
         judge.check("the source is told", || {
-            contains(&guest.ssh.ok("sudo cat /run/ros/cloud-init.json")?, "ec2-metadata-service")
+            contains(
+                &guest.ssh.ok("sudo cat /run/ros/cloud-init.json")?,
+                "ec2-metadata-service",
+            )
         });
         judge.verdict(&guest.vm.console.tail(40))
     })

@@ -211,7 +211,7 @@ pub fn from_openstack(value: &Value) -> Value {
             ..Interface::default()
         };
         let networks = value["networks"].as_array().into_iter().flatten();
-        for item in networks.filter(|item| item["link"] == Value::from(id.as_str())) {
+        for item in networks.filter(|item| item["link"].as_str() == Some(id.as_str())) {
             openstack_network(&mut network, &mut interface, item);
         }
         network.add(&format!("mac:{}", mac.to_ascii_lowercase()), interface);

@@ -49,14 +49,13 @@ enum Packet<'a> {
 ///
 /// # Errors
 /// When nobody answers until `probe`, or the file is not there in full at `deadline`.
-pub fn get(
-    place: &str,
-    (probe, deadline): (Instant, Instant),
-) -> Result<Option<Vec<u8>>, Error> {
+pub fn get(place: &str, (probe, deadline): (Instant, Instant)) -> Result<Option<Vec<u8>>, Error> {
     let (host, port, path) = parse(place).ok_or_else(|| Error::Place(place.to_owned()))?;
     let found = fetch::addresses(&host, PATIENCE * 5);
     let addresses = found.map_err(|error| Error::Host(host.clone(), Box::new(error)))?;
-    let address = addresses.first().ok_or_else(|| Error::Place(place.to_owned()))?;
+    let address = addresses
+        .first()
+        .ok_or_else(|| Error::Place(place.to_owned()))?;
     Transfer::begin(SocketAddr::new(*address, port), &path)?.run(probe, deadline)
 }
 
@@ -81,7 +80,12 @@ fn parse(place: &str) -> Option<(String, u16, String)> {
 
 /// Reads a packet; `None`: not one that a server sends.
 fn read(packet: &[u8]) -> Option<Packet<'_>> {
-    let number = |from: usize| Some(u16::from_be_bytes([*packet.get(from)?, *packet.get(from + 1)?]));
+    let number = |from: usize| {
+        Some(u16::from_be_bytes([
+            *packet.get(from)?,
+            *packet.get(from + 1)?,
+        ]))
+    };
     match number(0)? {
         3 => Some(Packet::Data(number(2)?, packet.get(4..)?)),
         5 => {
@@ -261,7 +265,7 @@ mod tests {
 
     #[test]
     fn places() {
-        let of = |text: &str| parse(text).map(|(host, port, path)| (host, port, path));
+        let of = parse;
         let place = |host: &str, port, path: &str| Some((host.to_owned(), port, path.to_owned()));
         assert_eq!(of("h/a/b"), place("h", 69, "a/b"));
         assert_eq!(of("//h:1069/a"), place("h", 1069, "a"));
@@ -279,7 +283,14 @@ mod tests {
             read(b"\0\x05\0\x02no\x1b[m\0rest"),
             Some(Packet::Error(2, "no[m".into()))
         );
-        for rubbish in [&b""[..], b"\0", b"\0\x03", b"\0\x03\0", b"\0\x04\0\x01", b"\0\x05\0"] {
+        for rubbish in [
+            &b""[..],
+            b"\0",
+            b"\0\x03",
+            b"\0\x03\0",
+            b"\0\x04\0\x01",
+            b"\0\x05\0",
+        ] {
             assert_eq!(read(rubbish), None, "{rubbish:?}");
         }
     }

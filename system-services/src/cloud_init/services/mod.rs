@@ -26,6 +26,7 @@ const FIRMWARE: &str = "/sys/class/dmi/id";
 
 /// A cloud's metadata service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::enum_variant_names, reason = "CloudStack is its name")]
 pub enum Cloud {
     /// Alibaba Cloud
     Aliyun,
