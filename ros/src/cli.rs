@@ -206,7 +206,8 @@ fn needs_root(command: &Command) -> bool {
         Command::Cluster(command) => cluster::needs_root(command),
         Command::Program(program) => programs::needs_root(program),
         Command::Manager(command) => manager::needs_root(command),
-        Command::Config(_) | Command::Service(_) | Command::Power(_) => true,
+        Command::Config(args) => config::needs_root(args),
+        Command::Service(_) | Command::Power(_) => true,
     }
 }
 

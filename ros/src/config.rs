@@ -1,6 +1,8 @@
 //! `ros config`: show, change, export and check the configuration.
 //! Owns what these commands print and their exit codes; the configuration itself is `os_config`'s business.
 
+mod convert;
+
 use crate::outcome::Outcome;
 use clap::{Args, Subcommand, ValueEnum};
 use os_config::emit::to_yaml;
@@ -64,6 +66,16 @@ enum ConfigCommand {
         after_help = "Examples:\n  ros config images\n  ros config images -i /var/lib/rancher/conf/web.yml"
     )]
     Images(InputArgs),
+    /// Turn a cloud-config of RancherOS 1.x or BurmillaOS into one of this release
+    ///
+    /// The result goes to standard output, remarks with file, line and key to standard error: what was changed, what means something else here,
+    /// what has no effect here, what is not known. Comments are not kept. Needs no root. Exits with 1 when there is something left to do by hand,
+    /// with 2 when the file cannot be read.
+    #[command(
+        after_help = "Examples:\n  ros config convert old.yml -o new.yml\n  ros config convert < old.yml > new.yml\n  \
+                      ros config convert old.yml --format json"
+    )]
+    Convert(convert::ConvertArgs),
 }
 
 /// How values are printed.
@@ -135,7 +147,13 @@ pub fn run(args: ConfigArgs) -> Outcome {
         ConfigCommand::Export(args) => export(&args),
         ConfigCommand::Validate(args) => validate(&args),
         ConfigCommand::Images(args) => images(&args),
+        ConfigCommand::Convert(args) => convert::run(&args),
     }
+}
+
+/// False for what touches nothing of this machine: old files are looked at anywhere.
+pub fn needs_root(args: &ConfigArgs) -> bool {
+    !matches!(args.command, ConfigCommand::Convert(_))
 }
 
 /// A key that nothing knows prints an empty line, as it always did, and fails: a script must notice a wrong key.
@@ -266,14 +284,16 @@ fn problems_here() -> Vec<Problem> {
 }
 
 fn print_problems(problems: &[Problem]) {
-    for problem in problems {
-        let level = match problem.severity {
-            Severity::Error => "ERRO",
-            Severity::Warning => "WARN",
-            Severity::Notice => "INFO",
-        };
-        eprintln!("{level}[0000] {problem}");
-    }
+    problems.iter().for_each(print_problem);
+}
+
+fn print_problem(problem: &Problem) {
+    let level = match problem.severity {
+        Severity::Error => "ERRO",
+        Severity::Warning => "WARN",
+        Severity::Notice => "INFO",
+    };
+    eprintln!("{level}[0000] {problem}");
 }
 
 fn images(args: &InputArgs) -> Outcome {

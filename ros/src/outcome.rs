@@ -21,8 +21,13 @@ pub fn report(outcome: Outcome) -> ExitCode {
     match outcome {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("FATA[0000] {}", chain(error.as_ref()));
+            show(error.as_ref());
             ExitCode::FAILURE
         }
     }
+}
+
+/// Prints an error as `report` does; for commands that end with another code.
+pub fn show(error: &(dyn Error + 'static)) {
+    eprintln!("FATA[0000] {}", chain(error));
 }

@@ -199,6 +199,127 @@ fn validate_looks_into_services() {
     );
 }
 
+const OLD: &str = "\
+#cloud-config
+hostname: old
+rancher:
+  debug: 'true'
+  console: alpine
+  cloud_init: {datasources: [vmware, nocloud]}
+  network:
+    interfaces:
+      eth0: {address: 10.0.0.5/24}
+  registry_auths:
+    r.example.com: {username: u, password: P4SS}
+  services:
+    web: {image: nginx, ports: [80:80], env_file: /etc/none, links: [db]}
+    built: {build: .}
+    tool: {image: 'rancher/os-base:v1.5.8', imag: x}
+  services_include: {zfs: true}
+";
+
+#[test]
+fn convert_gives_what_validate_takes() {
+    let Some(machine) = Machine::new() else {
+        return;
+    };
+    machine.file("old.yml", OLD);
+    let (out, err) = machine.config("convert $D/old.yml -o $D/new.yml", 1);
+    let folder = machine.0.path().display().to_string();
+    let err = err.replace(&folder, "");
+    assert_eq!(out, "");
+    for line in [
+        "INFO[0000] /old.yml:4:10: rancher.debug: Written as true, without quotes\n",
+        "WARN[0000] /old.yml:5:3: rancher.console: No effect here yet; ",
+        "rancher.cloud_init.datasources: No effect here yet: datasource `vmware` is left out; ",
+        "ERRO[0000] /old.yml:14:20: rancher.services.built.build: Cannot be used, and the service is left out: images are not built here: name one with `image`\n",
+        "rancher.services.tool.imag: No effect here: unknown key: ignored\n",
+        "INFO[0000] /old.yml: 3 changed, 2 with another meaning, 4 without effect, 0 not known, 1 refused; 7 of them to be looked after\n",
+    ] {
+        assert!(err.contains(line), "{line}\n{err}");
+    }
+    assert!(!err.contains("P4SS"), "{err}");
+    let mode = machine.shell("stat -c %a $D/new.yml");
+    assert_eq!(mode.stdout, b"400\n");
+    // What refers to another file's service, or to a file of the machine, is not the conversion's to judge.
+    let (_, err) = machine.config("validate -i $D/new.yml", 1);
+    let errors: Vec<&str> = err
+        .lines()
+        .filter(|line| line.starts_with("ERRO"))
+        .collect();
+    assert!(
+        matches!(errors[..], [only] if only.contains("/etc/none")),
+        "{err}"
+    );
+    machine.shell("sed -i -e /env_file/d -e /links:/d -e /-.db/d $D/new.yml");
+    machine.config("validate -i $D/new.yml", 0);
+    let (again, _) = machine.config("convert $D/new.yml", 1);
+    assert_eq!(
+        again,
+        fs::read_to_string(machine.0.path().join("new.yml")).unwrap()
+    );
+    machine.config("merge -i $D/new.yml", 0);
+    assert_eq!(machine.out("get rancher.debug"), "true\n");
+}
+
+#[test]
+fn convert_exits_and_prints_as_the_other_commands_do() {
+    let Some(machine) = Machine::new() else {
+        return;
+    };
+    machine.file(
+        "good.yml",
+        "#cloud-config\nhostname: a\nrancher: {ssh: {port: '22'}}\n",
+    );
+    let (out, err) = machine.config("convert < $D/good.yml", 0);
+    assert_eq!(
+        out,
+        "#cloud-config\nhostname: a\nrancher:\n  ssh:\n    port: 22\n"
+    );
+    assert_eq!(
+        err,
+        "INFO[0000] standard input:3:23: rancher.ssh.port: Written as a number, without quotes\n\
+         INFO[0000] standard input: 1 changed, 0 with another meaning, 0 without effect, 0 not known, 0 refused; 0 of them to be looked after\n"
+    );
+    let (out, err) = machine.config("convert -i - --format json < $D/good.yml", 0);
+    let both: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(
+        (err.as_str(), &both["document"]["rancher"]["ssh"]["port"]),
+        ("", &22.into())
+    );
+    assert_eq!(
+        (&both["remarks"][0]["kind"], &both["remarks"][0]["line"]),
+        (&"changed".into(), &3.into())
+    );
+    machine.file("bad.yml", "#cloud-config\nrancher:\n\tdebug: true\n");
+    let (out, err) = machine.config("convert $D/bad.yml", 2);
+    assert_eq!(out, "");
+    assert!(
+        err.starts_with("FATA[0000] ")
+            && err.contains("bad.yml:3:1: A tab indents this line; indent with spaces"),
+        "{err}"
+    );
+    let (_, err) = machine.config("convert -i $D/none.yml", 2);
+    assert!(
+        err.contains("cannot read ") && err.contains("none.yml"),
+        "{err}"
+    );
+    machine.config("convert --input", 2);
+    machine.config("convert a -i b", 2);
+    machine.file("binary", "a\0b");
+    machine.config("convert $D/binary", 2);
+    let (_, err) = machine.config("convert $D/good.yml -o $D/none/x.yml", 1);
+    assert!(err.starts_with("FATA[0000] "), "{err}");
+    // Old files are looked at by anybody; the path of an output may be relative.
+    let output = machine.shell("cd $D && $ros config convert good.yml -o here.yml && stat -c %a here.yml && setpriv --reuid=65534 $ros config convert < good.yml");
+    let out = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        out.starts_with("400\n#cloud-config\n"),
+        "{out} {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
 #[test]
 fn images() {
     let Some(machine) = Machine::new() else {

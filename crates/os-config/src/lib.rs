@@ -2,6 +2,7 @@
 //! Pure but for `store`, the only module that touches the disk.
 
 pub mod cmdline;
+pub mod convert;
 pub mod docker;
 pub mod emit;
 pub mod layers;

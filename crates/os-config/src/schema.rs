@@ -8,6 +8,7 @@ mod suggest;
 mod view;
 
 pub(crate) use formats::is_host_name;
+pub(crate) use suggest::for_key as advice_for_unknown;
 
 pub use check::{check, check_text, unknown};
 pub use formats::Format;
@@ -101,12 +102,20 @@ impl Schema {
     }
 
     /// The keys that its map may have, when there are no others.
-    fn keys(&self) -> Option<&'static [Key]> {
+    pub(crate) fn keys(&self) -> Option<&'static [Key]> {
         match self {
             Self::Object(keys) | Self::Switch(keys) => Some(keys),
             _ => None,
         }
     }
+}
+
+/// How `key` is treated in a map of type `schema`; free keys are plain.
+#[must_use]
+pub fn kind(schema: &'static Schema, key: &str) -> Kind {
+    let mut keys = schema.keys().into_iter().flatten();
+    keys.find(|known| known.name == key)
+        .map_or(Kind::Plain, |known| known.kind)
 }
 
 /// The schema of `key` in a map of type `schema`.

@@ -2,13 +2,14 @@
 // Test code: a failed unwrap is a failed test.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+use os_config::convert::{Abilities, Conversion, Flaw, Harm, convert};
 use os_config::emit::to_yaml;
 use os_config::layers::{Layers, Owner};
-use os_config::merge::merge;
+use os_config::merge::{merge, put};
 use os_config::node::{Data, Entry, Map, Node};
 use os_config::problem::Position;
 use os_config::schema::{self, Kind, ROOT, Schema};
-use os_config::{cmdline, path, yaml};
+use os_config::{Severity, cmdline, path, yaml};
 use proptest::prelude::*;
 
 fn text() -> impl Strategy<Value = String> {
@@ -115,6 +116,83 @@ fn shaped(schema: &'static Schema, depth: u32) -> BoxedStrategy<Node> {
     prop_oneof![4 => right, 1 => wrong].boxed()
 }
 
+/// What only a file of RancherOS 1.x has: old names, services and datasources, with values of any kind.
+fn ancient() -> impl Strategy<Value = Node> {
+    const KEYS: [&str; 20] = [
+        "rancher.user_docker",
+        "rancher.user_docker.tls",
+        "rancher.docker.extra_args",
+        "rancher.docker.storage_driver",
+        "rancher.docker.args",
+        "rancher.system_containers",
+        "rancher.services",
+        "rancher.services.web",
+        "rancher.services.subscriber",
+        "rancher.services.console.image",
+        "rancher.services.web.image",
+        "rancher.services.web.labels",
+        "rancher.services_include",
+        "rancher.services_include.zfs",
+        "rancher.state.formatzero",
+        "rancher.cloud_init.datasources",
+        "rancher.network.interfaces",
+        "rancher.network.interfaces.e*",
+        "rancher.shutdown_timeout",
+        "mounts",
+    ];
+    const VALUES: [&str; 14] = [
+        "[--graph, /x, --cluster-store, a, -D]",
+        "aufs",
+        "{image: rancher/os-base:v1, labels: {io.rancher.os.scope: system, io.rancher.os.after: 'udev-cold,x'}}",
+        "{labels: [io.rancher.os.after=subscriber, cron.schedule=x]}",
+        "[io.rancher.os.before=preload-user-images]",
+        "{a: true, /b: true, 'http://c': true, zfs: 'no', console: 1}",
+        "rancher/os-dind",
+        "'3'",
+        "[[a, b], [a, b, c, d, e], [a]]",
+        "[{match: eth0, dhcp: 'true'}, {match: eth1}]",
+        "{dhcp: ~}",
+        "[proxmox, ec2, '*', nocloud]",
+        "{}",
+        "~",
+    ];
+    let parsed = |text: &str| yaml::parse(text.as_bytes(), "f").unwrap().root;
+    let value = prop_oneof![
+        4 => prop::sample::select(VALUES.to_vec()).prop_map(parsed),
+        1 => node(),
+    ];
+    let entry = (prop::sample::select(KEYS.to_vec()), value);
+    proptest::collection::vec(entry, 0..6).prop_map(|entries| {
+        let mut tree = Node::default();
+        for (key, value) in entries {
+            put(&mut tree, &path::segments(key), value);
+        }
+        tree
+    })
+}
+
+/// A conversion where every service without an image is of no use.
+fn converted(text: &str) -> Conversion {
+    let abilities = Abilities {
+        datasource: &|name| ["configdrive", "nocloud"].contains(&name),
+        services: &|document| {
+            let services = document["rancher"]["services"].as_object();
+            let bad = services
+                .into_iter()
+                .flatten()
+                .filter(|(_, definition)| definition.get("image").is_none());
+            let flaw = |(name, _): (&String, _)| Flaw {
+                service: name.clone(),
+                key: "image".into(),
+                what: "missing".into(),
+                harm: Harm::Service,
+            };
+            bad.map(flaw).collect()
+        },
+    };
+    convert(text.as_bytes(), "f", &abilities).unwrap()
+}
+
 fn reread(node: &Node) -> Node {
     let text = to_yaml(node);
     match yaml::parse(text.as_bytes(), "f") {
@@ -185,6 +263,28 @@ proptest! {
         let mut again = loaded.tree.clone();
         schema::check(&mut again, &ROOT, "", &mut Vec::new());
         prop_assert_eq!(again.to_value(), loaded.tree.to_value());
+    }
+
+    #[test]
+    fn a_conversion_has_no_errors_and_is_its_own(shaped in shaped(&ROOT, 5), old in ancient(), any in node()) {
+        let mut tree = map(Vec::new());
+        for part in [any, shaped, old] {
+            if part.as_map().is_some() {
+                merge(&mut tree, part);
+            }
+        }
+        let first = converted(&to_yaml(&tree));
+        let text = first.text();
+        let errors: Vec<_> = schema::check_text(text.as_bytes(), "f").into_iter().filter(|problem| problem.severity == Severity::Error).collect();
+        prop_assert!(errors.is_empty(), "{:?}\n{}", errors, text);
+        // The exit code says what the levels of the remarks say.
+        for remark in &first.remarks {
+            prop_assert_eq!(remark.act, remark.problem.severity != Severity::Notice, "{:?}", remark);
+        }
+        let second = converted(&text);
+        prop_assert_eq!(second.text(), text);
+        let said: Vec<_> = second.remarks.iter().filter(|remark| !first.remarks.iter().any(|other| other.kind == remark.kind && other.problem.what == remark.problem.what)).collect();
+        prop_assert!(said.is_empty(), "{:?}", said);
     }
 
     #[test]

@@ -81,6 +81,12 @@ struct Chosen {
     position: usize,
 }
 
+/// Whether a datasource, as `rancher.cloud_init.datasources` names it, is one of this release.
+#[must_use]
+pub fn is_datasource(name: &str) -> bool {
+    Source::is_known(name)
+}
+
 /// True when a network datasource is configured that comes before the local one that answered: container `cloud-init` is then needed.
 #[must_use]
 pub fn network_is_wanted(config: &Config, cmdline: &Cmdline) -> bool {

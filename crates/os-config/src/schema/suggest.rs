@@ -19,7 +19,7 @@ const FOREIGN: [&str; 12] = [
 ];
 
 /// Advice for `key`, unknown in an object that stands at `path` and has `schema`.
-pub(super) fn for_key(schema: &'static Schema, path: &str, key: &str) -> String {
+pub(crate) fn for_key(schema: &'static Schema, path: &str, key: &str) -> String {
     if path == "rancher" && matches!(key, "password" | "autologin") {
         return format!("give it on the kernel command line: rancher.{key}=…");
     }

@@ -61,9 +61,11 @@ pub(super) fn make_dir(dir: &Path) -> io::Result<()> {
 
 /// Writes a file so that a reader, or a machine that loses power, sees the old content or the new.
 pub(super) fn write(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
-    let parent = path
-        .parent()
-        .ok_or_else(|| io::Error::from(ErrorKind::InvalidInput))?;
+    let parent = match path.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+        None => return Err(ErrorKind::InvalidInput.into()),
+    };
     let name = path
         .file_name()
         .ok_or_else(|| io::Error::from(ErrorKind::InvalidInput))?;
