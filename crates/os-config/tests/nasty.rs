@@ -1,9 +1,33 @@
 //! Inputs made to hurt: none may panic, hang, overflow the stack or take much memory.
 
+use os_config::convert::{Abilities, Flaw, Harm, convert};
 use os_config::yaml::{self, MAX_BYTES, MAX_DEPTH};
-use os_config::{cmdline, layers::Layers, layers::Owner, schema, userdata};
+use os_config::{Severity, cmdline, layers::Layers, layers::Owner, schema, userdata};
 use proptest::prelude::*;
+use serde_json::Value;
 use std::time::{Duration, Instant};
+
+/// A release that can do nothing.
+const NOTHING: Abilities<'_> = Abilities {
+    datasource: &|_| false,
+    services: &every_service_is_refused,
+};
+
+fn every_service_is_refused(document: &Value) -> Vec<Flaw> {
+    let services = document
+        .pointer("/rancher/services")
+        .and_then(Value::as_object);
+    let flaw = |name: &String| Flaw {
+        service: name.clone(),
+        key: "image".into(),
+        what: "missing".into(),
+        harm: Harm::Service,
+    };
+    services
+        .into_iter()
+        .flat_map(|services| services.keys().map(flaw))
+        .collect()
+}
 
 /// Everything that reads text from outside.
 fn feed(bytes: &[u8]) {
@@ -23,6 +47,7 @@ fn feed(bytes: &[u8]) {
     layers.add_file(Owner::User, bytes, "file");
     drop(layers.resolve());
     drop(cmdline::parse(&String::from_utf8_lossy(bytes)));
+    drop(convert(bytes, "file", &NOTHING));
     assert!(
         begun.elapsed() < Duration::from_secs(20),
         "took {:?}",
@@ -152,6 +177,47 @@ fn much_of_anything() {
     assert!(stopped_by(&vec![b'a'; MAX_BYTES + 1]).contains("Too large"));
 }
 
+/// Work that grows with the square of the file would show here.
+#[test]
+fn many_keys_of_old_files() {
+    let lines = |line: &dyn Fn(usize) -> String| (0..20_000).map(line).collect::<String>();
+    for text in [
+        lines(&|at| format!("rancher.environment.A{at}: x\n")),
+        lines(&|at| format!("rancher.a{at}: x\n")),
+        format!(
+            "rancher:\n services:\n{}",
+            lines(&|at| format!("  s{at}: {{build: .}}\n"))
+        ),
+        format!(
+            "rancher:\n services_include:\n{}",
+            lines(&|at| format!("  s{at}: true\n"))
+        ),
+        format!(
+            "rancher:\n cloud_init:\n  datasources:\n{}",
+            lines(&|at| format!("   - s{at}\n"))
+        ),
+        format!(
+            "rancher:\n network:\n  interfaces:\n{}",
+            lines(&|at| format!("   - {{match: e{at}}}\n"))
+        ),
+        format!(
+            "rancher:\n docker:\n  extra_args:\n{}",
+            lines(&|_| "   - --cluster-store\n   - a\n".into())
+        ),
+    ] {
+        let begun = Instant::now();
+        let refused = convert(text.as_bytes(), "file", &NOTHING).err();
+        assert!(refused.is_none(), "{refused:?}");
+        // Without optimisation; a step with the square of this takes 9.
+        assert!(
+            begun.elapsed() < Duration::from_secs(5),
+            "{:?} {}",
+            begun.elapsed(),
+            &text[..80]
+        );
+    }
+}
+
 #[test]
 fn binary_is_not_text() {
     let bytes: Vec<u8> = (0..=255).cycle().take(100_000).collect();
@@ -224,6 +290,29 @@ fn noise() -> impl Strategy<Value = String> {
         .prop_map(|parts| parts.concat())
 }
 
+const SAMPLES: [&str; 4] = [
+    include_str!("convert/bare-metal.yml"),
+    include_str!("convert/before-1.0.yml"),
+    include_str!("convert/cloud-vm.yml"),
+    include_str!("convert/registry.yml"),
+];
+
+/// Where, how much goes, and what comes instead.
+fn damage() -> impl Strategy<Value = Vec<(usize, usize, String)>> {
+    let instead = prop_oneof!["\\PC{0,3}", noise(), "[ \n:{}-]{0,6}"];
+    proptest::collection::vec((any::<usize>(), 0..12_usize, instead), 1..6)
+}
+
+fn damaged(sample: &str, damage: Vec<(usize, usize, String)>) -> String {
+    let mut letters: Vec<char> = sample.chars().collect();
+    for (at, length, instead) in damage {
+        let from = at % (letters.len() + 1);
+        let to = (from + length).min(letters.len());
+        letters.splice(from..to, instead.chars());
+    }
+    letters.into_iter().collect()
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(3000))]
 
@@ -235,5 +324,16 @@ proptest! {
     #[test]
     fn bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
         feed(&bytes);
+    }
+    #[test]
+    fn damaged_files_are_refused_or_come_out_well(sample in prop::sample::select(SAMPLES.to_vec()), damage in damage()) {
+        let text = damaged(sample, damage);
+        if let Ok(conversion) = convert(text.as_bytes(), "file", &NOTHING) {
+            let out = conversion.text();
+            let errors = schema::check_text(out.as_bytes(), "file").into_iter().filter(|problem| problem.severity == Severity::Error).count();
+            prop_assert_eq!(errors, 0, "{}", out);
+            let again = convert(out.as_bytes(), "file", &NOTHING).map(|again| again.text()).ok();
+            prop_assert_eq!(again, Some(out));
+        }
     }
 }

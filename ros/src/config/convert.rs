@@ -2,6 +2,7 @@
 //! Owns the output; what becomes of a key is `os_config::convert`'s business, what services and datasources there are that of the programs that run
 //! them.
 
+use std::collections::HashSet;
 use std::error::Error;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -122,13 +123,14 @@ fn flaws(document: &Value) -> Vec<Flaw> {
     let definitions = definitions.map(|(name, definition)| (name.as_str(), definition));
     let problems = Project::read(definitions, &sources).problems;
     // A definition with a variable that is set elsewhere cannot be judged.
-    let is_open = |problem: &Problem| {
-        let mut of_service = problems
-            .iter()
-            .filter(|other| other.service == problem.service);
-        of_service.any(|other| other.severity == Severity::Ignored && other.key.is_empty())
-    };
-    let told = problems.iter().filter(|problem| !is_open(problem));
+    let open: HashSet<&str> = problems
+        .iter()
+        .filter(|problem| problem.severity == Severity::Ignored && problem.key.is_empty())
+        .map(|problem| problem.service.as_str())
+        .collect();
+    let told = problems
+        .iter()
+        .filter(|problem| !open.contains(problem.service.as_str()));
     told.map(flaw).collect()
 }
 

@@ -7,6 +7,7 @@ use crate::path;
 use crate::problem::Position;
 use crate::schema::{self, ROOT};
 use serde_json::Value;
+use std::collections::HashSet;
 
 /// Keys that refer to other services, which may stand in other files.
 const REFERENCES: [&str; 3] = ["volumes_from", "links", "external_links"];
@@ -71,8 +72,15 @@ pub(super) fn flaws(work: &mut Work<'_>, is_built_in: &dyn Fn(&str) -> bool) {
             keys.entry("image").or_insert_with(|| "image".into());
         }
     }
+    let mut refused = HashSet::new();
     for flaw in (work.abilities.services)(&document) {
         tell(work, &flaw);
+        if flaw.harm == Harm::Service {
+            refused.insert(flaw.service);
+        }
+    }
+    if let Some(services) = tree::map(&mut work.tree, &["rancher", "services"]) {
+        services.retain(|name, _| !refused.contains(name));
     }
 }
 
@@ -90,7 +98,6 @@ fn tell(work: &mut Work<'_>, flaw: &Flaw) {
     let remark = match flaw.harm {
         Harm::Key => Remark::new(Kind::NoEffect, &at, &key, format!("No effect here: {why}")),
         Harm::Service => {
-            services.shift_remove(&flaw.service);
             let what = format!("Cannot be used, and the service is left out: {why}");
             Remark::new(Kind::Refused, &at, &key, what)
         }

@@ -6,6 +6,7 @@ use super::services::{SERVICES, is_built_in};
 use super::{Work, tree};
 use crate::node::Data;
 use crate::problem::Position;
+use std::collections::HashSet;
 
 pub(super) const INCLUDES: [&str; 2] = ["rancher", "services_include"];
 
@@ -90,7 +91,7 @@ fn references(work: &mut Work<'_>) {
 
 /// There is no repository: what names a service of one goes, with what to do instead.
 fn includes(work: &mut Work<'_>) {
-    let own: Vec<String> = tree::map(&mut work.tree, &SERVICES)
+    let own: HashSet<String> = tree::map(&mut work.tree, &SERVICES)
         .map(|map| map.keys().cloned().collect())
         .unwrap_or_default();
     let Some(map) = tree::map(&mut work.tree, &INCLUDES) else {

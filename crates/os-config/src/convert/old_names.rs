@@ -96,18 +96,14 @@ fn kernel_words(work: &mut Work<'_>) {
     let Data::Map(map) = &mut work.tree.data else {
         return;
     };
-    let is_word = |name: &String| name.starts_with("rancher.") || name.starts_with("cc.");
-    let words: Vec<String> = map.keys().filter(|name| is_word(name)).cloned().collect();
-    for word in words {
-        let dotted = word.strip_prefix("cc.").unwrap_or(&word);
-        let segments = path::segments(dotted);
-        let known = path::locate(&ROOT, &segments).map(|(keys, _)| keys);
-        let Some(keys) = known.or_else(|| is_gone(dotted).then_some(segments)) else {
-            continue;
-        };
-        let Some(entry) = tree::remove(&mut work.tree, &[&word]) else {
-            continue;
-        };
+    let mut words = Vec::new();
+    map.retain(|name, entry| {
+        let keys = kernel_word(name);
+        let stays = keys.is_none();
+        words.extend(keys.map(|keys| (name.clone(), keys, entry.clone())));
+        stays
+    });
+    for (word, keys, entry) in words {
         if tree::has(&work.tree, &keys) || !put(&mut work.tree, &keys, entry.node.clone()) {
             put(&mut work.tree, &[word], entry.node);
             continue;
@@ -120,6 +116,18 @@ fn kernel_words(work: &mut Work<'_>) {
         work.remarks
             .push(remark.advise("RancherOS 1.x did not read it in a file, here it counts"));
     }
+}
+
+/// The keys that a word of the kernel line names, if it is one and they have a meaning.
+fn kernel_word(name: &str) -> Option<Vec<String>> {
+    let dotted = match name.strip_prefix("cc.") {
+        Some(dotted) => dotted,
+        None if name.starts_with("rancher.") => name,
+        None => return None,
+    };
+    let segments = path::segments(dotted);
+    let known = path::locate(&ROOT, &segments).map(|(keys, _)| keys);
+    known.or_else(|| is_gone(dotted).then_some(segments))
 }
 
 fn is_gone(dotted: &str) -> bool {
