@@ -121,7 +121,7 @@ rancher:
             "Error cloud-config.yml:9:16: write_files.1.permissions: `rw` is not a file mode; write octal digits in quotes, such as \"0644\"; the file gets 0600",
             "Error cloud-config.yml:10:13: write_files.1.encoding: `rot13` is not one of the allowed values; write one of ``, `b64`, `base64`, `gz`, `gzip`, `gz+b64`, `gz+base64`, `gzip+b64`, `gzip+base64`",
             "Error cloud-config.yml:12:3: runcmd.0: Invalid type. Expected: string, given: object; put the command in quotes: it contains `: `",
-            "Warning cloud-config.yml:16:16: rancher.modules: array items must be unique; remove one of the two",
+            "Warning cloud-config.yml:16:16: rancher.modules: array items must be unique; remove one of the two, unless it is meant twice",
         ],
     );
 }

@@ -232,7 +232,7 @@ impl Check<'_> {
                     item,
                     path,
                     "array items must be unique".into(),
-                    "remove one of the two",
+                    "remove one of the two, unless it is meant twice",
                 );
             }
         }
