@@ -171,4 +171,30 @@ mod tests {
             ]
         );
     }
+    #[test]
+    fn datasources_of_the_old_release_are_here_but_one() {
+        let old = [
+            "configdrive:/media/config-2",
+            "ec2",
+            "gce",
+            "digitalocean:http://169.254.169.254",
+            "packet",
+            "azure",
+            "aliyun",
+            "cloudstack",
+            "exoscale",
+            "proxmox",
+            "vmware",
+            "url:https://h/x",
+            "tftp:h/x",
+            "file:/x",
+            "cmdline",
+            "*",
+        ];
+        let unknown: Vec<&str> = old
+            .into_iter()
+            .filter(|name| !is_datasource(name))
+            .collect();
+        assert_eq!(unknown, ["vmware"]);
+    }
 }
