@@ -258,8 +258,11 @@ fn problems_in(text: &[u8], file: &str) -> Vec<Problem> {
     if place.defaults().exists() {
         let mut layers = store::read_layers(&place, &store::read_cmdline());
         layers.add_file(Owner::User, text, file);
-        let of_services = findings(&layers.resolve());
-        problems.extend(of_services.into_iter().filter(|found| found.file == file));
+        let loaded = layers.resolve();
+        let of_services = findings(&loaded).into_iter();
+        let of_users = system_services::console::complaints(&loaded);
+        let found = of_services.chain(of_users);
+        problems.extend(found.filter(|found| found.file == file));
     }
     problems
 }
@@ -268,8 +271,10 @@ fn problems_in(text: &[u8], file: &str) -> Vec<Problem> {
 fn problems_here() -> Vec<Problem> {
     let loaded = store::load_running();
     let of_services = findings(&loaded);
+    let of_users = system_services::console::complaints(&loaded);
     let mut problems = loaded.problems;
     problems.extend(system_services::network::complaints(&loaded.config));
+    problems.extend(of_users);
     problems.extend(of_services);
     let bytes = fs::read(BOOT_PROBLEMS).unwrap_or_default();
     let at_boot: Vec<Problem> = serde_json::from_slice(&bytes).unwrap_or_default();

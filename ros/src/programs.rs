@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use system_services::{cloud_init, console, entrypoint, network, respawn, udev};
+use system_services::{cloud_init, console, entrypoint, network, ntp, respawn, udev};
 
 use crate::outcome::Outcome;
 
@@ -30,6 +30,9 @@ pub enum Program {
     /// Set up the console (main process of `console`)
     #[command(hide = true)]
     ConsoleInit {},
+    /// Write the time servers and become chronyd (main process of `ntp`)
+    #[command(hide = true)]
+    NtpInit {},
     /// Run udevd and let it set up every device (main process of `udev`)
     #[command(hide = true)]
     UdevInit {},
@@ -74,6 +77,7 @@ pub fn run(program: Program) -> Outcome {
         })?,
         Program::CloudInitExecute {} => console::execute(),
         Program::ConsoleInit {} => console::run()?,
+        Program::NtpInit {} => ntp::run()?,
         Program::UdevInit {} => udev::run()?,
         Program::UdevSettle {} => udev::settle()?,
         Program::Entrypoint { command } => return enter(&command),

@@ -11,6 +11,7 @@ pub mod files;
 pub mod log;
 pub mod manager;
 pub mod network;
+pub mod ntp;
 pub mod power;
 pub mod respawn;
 pub mod udev;

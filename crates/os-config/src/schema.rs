@@ -1,6 +1,8 @@
 //! What the keys of the cloud-config may hold, and the check of a tree against it.
 //! Owns the texts of findings; the keys themselves are data in `keys`.
 
+mod account_formats;
+mod accounts;
 mod check;
 mod formats;
 mod keys;
@@ -28,6 +30,8 @@ pub enum Schema {
     Secret,
     /// Text of a certain form.
     Formatted(&'static Format),
+    /// The same, which no message shows.
+    Hidden(&'static Format),
     /// true or false, also in YAML 1.1's words.
     Bool,
     /// A whole number from the first to the second.
@@ -38,6 +42,10 @@ pub enum Schema {
     List(&'static Schema),
     /// A list; one value stands for a list of it.
     OneOrMore(&'static Schema),
+    /// A list; one text is split at its commas.
+    Words(&'static Schema),
+    /// A list; one value stands for a list of it, false and null for an empty one.
+    Rules(&'static Schema),
     /// A list of exactly these texts, named for the message.
     Tuple(&'static [&'static str]),
     /// A line for the shell, or a list of words.
@@ -48,6 +56,8 @@ pub enum Schema {
     Object(&'static [Key]),
     /// true or false, or a map with these keys only.
     Switch(&'static [Key]),
+    /// A map with these keys only; a text stands for a map with that `name`.
+    Named(&'static [Key]),
 }
 
 /// A key of an object.
@@ -74,16 +84,18 @@ pub enum Kind {
     Ignored(&'static str),
     /// Accepted, but nothing reads it in this release.
     Planned,
+    /// Its entries are accounts, which are looked at together too.
+    Accounts,
 }
 
 impl Schema {
     /// True when values are scalars.
     #[must_use]
     pub fn is_scalar(&self) -> bool {
-        use Schema::{Bool, Formatted, Integer, OneOf, Secret, Text};
+        use Schema::{Bool, Formatted, Hidden, Integer, OneOf, Secret, Text};
         matches!(
             self,
-            Text | Secret | Formatted(_) | Bool | Integer(..) | OneOf(_)
+            Text | Secret | Formatted(_) | Hidden(_) | Bool | Integer(..) | OneOf(_)
         )
     }
 
@@ -91,20 +103,29 @@ impl Schema {
     fn name(&self) -> &'static str {
         match self {
             Self::Any => "any",
-            Self::AnyMap | Self::Map(_) | Self::Object(_) | Self::Switch(_) => "object",
-            Self::Text | Self::Secret | Self::Formatted(_) | Self::OneOf(_) | Self::Command => {
-                "string"
+            Self::AnyMap | Self::Map(_) | Self::Object(_) | Self::Switch(_) | Self::Named(_) => {
+                "object"
             }
+            Self::Text
+            | Self::Secret
+            | Self::Formatted(_)
+            | Self::Hidden(_)
+            | Self::OneOf(_)
+            | Self::Command => "string",
             Self::Bool => "boolean",
             Self::Integer(..) => "integer",
-            Self::List(_) | Self::OneOrMore(_) | Self::Tuple(_) => "array",
+            Self::List(_)
+            | Self::OneOrMore(_)
+            | Self::Words(_)
+            | Self::Rules(_)
+            | Self::Tuple(_) => "array",
         }
     }
 
     /// The keys that its map may have, when there are no others.
     pub(crate) fn keys(&self) -> Option<&'static [Key]> {
         match self {
-            Self::Object(keys) | Self::Switch(keys) => Some(keys),
+            Self::Object(keys) | Self::Switch(keys) | Self::Named(keys) => Some(keys),
             _ => None,
         }
     }

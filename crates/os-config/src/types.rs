@@ -6,11 +6,13 @@ mod cluster;
 mod docker;
 mod network;
 mod state;
+mod users;
 
 pub use cluster::{Cluster, ServerSettings, ServerSwitch};
 pub use docker::DockerBlock;
 pub use network::{Dns, Interface, ModemNetwork, Network, WifiNetwork};
 pub use state::{Ssh, State, Upgrade, UpgradePolicy};
+pub use users::{Account, Ntp};
 
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
@@ -27,6 +29,10 @@ pub struct Config {
     pub hostname: Option<String>,
     /// Public keys of user `rancher`, one authorized_keys line each.
     pub ssh_authorized_keys: Vec<String>,
+    /// Accounts to make, and what changes in the shipped ones.
+    pub users: Vec<Account>,
+    /// Where the time comes from.
+    pub ntp: Ntp,
     /// Files to write before the container they belong to starts.
     pub write_files: Vec<WriteFile>,
     /// File systems to mount in the console.

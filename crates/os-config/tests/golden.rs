@@ -54,8 +54,8 @@ rancher:
     restart: true
   services:
     a: nginx
-users:
-- name: x
+groups:
+- x
 ";
     expect(
         text,
@@ -74,7 +74,7 @@ users:
             "Error cloud-config.yml:19:13: rancher.upgrade.policy: `always` is not one of the allowed values; write one of `download`, `auto`, `none`",
             "Warning cloud-config.yml:21:14: rancher.docker.restart: Has no effect; Docker has no such flag any more; remove it",
             "Error cloud-config.yml:23:8: rancher.services.a: Invalid type. Expected: object, given: string; write `key: value` lines below it, indented and without `-`",
-            "Error cloud-config.yml:24:1: users: Additional property users is not allowed; RancherOS does not have this key of cloud-init; remove it",
+            "Error cloud-config.yml:24:1: groups: Additional property groups is not allowed; RancherOS does not have this key of cloud-init; remove it",
         ],
     );
 }

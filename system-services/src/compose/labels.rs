@@ -36,6 +36,8 @@ pub enum Condition {
     ClusterAgent,
     /// A server of a cluster is to run here.
     ClusterServer,
+    /// The clock is to be kept by the network.
+    Ntp,
 }
 
 impl Condition {
@@ -48,6 +50,7 @@ impl Condition {
                 "this machine is in no cluster and `rancher.cluster.join` names none"
             }
             Self::ClusterServer => "`rancher.cluster.server` is not set",
+            Self::Ntp => "`ntp.enabled` is false",
         }
     }
 }
@@ -102,6 +105,7 @@ impl OsLabels {
                     ("network-datasource", Some(Condition::NetworkDatasource)),
                     ("cluster-agent", Some(Condition::ClusterAgent)),
                     ("cluster-server", Some(Condition::ClusterServer)),
+                    ("ntp", Some(Condition::Ntp)),
                 ],
             ),
             rebuild: reader.choice(

@@ -1,6 +1,6 @@
 //! User names and ids from `/etc/passwd` and `/etc/group`, and the password line of `/etc/shadow`.
 //!
-//! Reads the files itself: a static program has no NSS. Must not make users.
+//! Reads the files itself: a static program has no NSS. Users are made by `users`.
 
 use std::io;
 use std::path::Path;
@@ -128,6 +128,8 @@ pub enum Password<'a> {
     None,
     /// This one, in plain text, or already hashed (crypt(5): it begins with `$`).
     Is(&'a str),
+    /// The one with this hash.
+    Hash(&'a str),
 }
 
 /// Writes the password of `user` to `/etc/shadow` under `root`, mode 0640.
@@ -137,6 +139,7 @@ pub enum Password<'a> {
 pub fn set_password(root: &Path, user: &str, password: Password<'_>) -> Result<(), Error> {
     let hash = match password {
         Password::None => "*".to_owned(),
+        Password::Hash(hash) => hash.to_owned(),
         Password::Is(text) if looks_hashed(text) => text.to_owned(),
         Password::Is(text) => hash(text)?,
     };

@@ -1,11 +1,11 @@
-//! `~/.ssh/authorized_keys` of users rancher and docker.
+//! `~/.ssh/authorized_keys` of the shipped users and those of the configuration.
 //!
 //! Owns a marked block of the file, rewritten at each start, so that a key taken out of the configuration no longer opens the door. Lines
 //! outside the block are the user's.
 
-use std::fs::Permissions;
-use std::io;
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::fs::{OpenOptions, Permissions};
+use std::io::{self, Read};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, chown};
 use std::path::Path;
 
 use super::accounts::User;
@@ -13,6 +13,8 @@ use crate::files::{Attributes, make_directory, write_with};
 
 const BEGIN: &str = "# begin: keys of the cloud-config, rewritten at each start";
 const END: &str = "# end: keys of the cloud-config";
+/// A larger file is not made of keys.
+const LARGEST: u64 = 1 << 20;
 
 /// The file with `keys` in the marked block.
 #[must_use]
@@ -57,7 +59,7 @@ pub fn apply(root: &Path, user: &User, keys: &[String]) -> io::Result<()> {
     let home = root.join(user.home.trim_start_matches('/'));
     let folder = home.join(".ssh");
     let file = folder.join("authorized_keys");
-    let old = std::fs::read_to_string(&file).unwrap_or_default();
+    let old = present(&file).unwrap_or_default();
     let new = with_block(&old, keys);
     if new == old {
         return Ok(());
@@ -73,6 +75,21 @@ pub fn apply(root: &Path, user: &User, keys: &[String]) -> io::Result<()> {
         gid: Some(user.gid),
     };
     write_with(&file, new.as_bytes(), attributes)
+}
+
+/// The file's text. A pipe that somebody put in its place must not hold the console up.
+fn present(file: &Path) -> io::Result<String> {
+    let nonblocking = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or_default();
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(nonblocking)
+        .open(file)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    let mut text = String::new();
+    file.take(LARGEST).read_to_string(&mut text)?;
+    Ok(text)
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The console: prepares logins, runs the user's hooks and keeps sshd and the gettys running. Main process of container `console`.
 //!
-//! Owns what it writes under `/etc` of its container, the SSH host keys, the marked block of authorized_keys and `/run/console-done`.
+//! Owns what it writes under `/etc` of its container, the accounts there, the SSH host keys, the marked block of authorized_keys and
+//! `/run/console-done`.
 //! The order is that of RancherOS 1.x (keys, write_files, mounts, runcmd, script, start.sh, console-done, rc.local, logins), but logins
 //! wait for the hooks only for [`logins::PATIENCE`], and the user's Docker only for [`logins::HOOK_LIMIT`]: nothing the user wrote can lock
 //! him out.
@@ -14,11 +15,12 @@ mod mounts;
 mod profile;
 mod ssh;
 mod terminals;
+mod users;
 pub mod write_files;
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{chown, symlink};
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::sync::mpsc::{self, Sender};
 
@@ -29,9 +31,10 @@ use os_config::types::Ssh;
 
 pub use self::login::autologin;
 
-use self::accounts::{Accounts, Password, User};
+use self::accounts::Password;
 use self::hooks::Runner;
 use self::logins::Milestone;
+use self::users::Person;
 use crate::files;
 use crate::log::{Chain, Log};
 use crate::network;
@@ -41,7 +44,8 @@ const LOG: Log = Log::of("console");
 
 const DONE: &str = "/run/console-done";
 const PROBLEMS: &str = "/run/ros/problems.json";
-const USERS: [&str; 2] = ["rancher", "docker"];
+/// Whose password the kernel command line may set.
+const RANCHER: &str = "rancher";
 
 /// Why the console cannot run at all.
 #[derive(Debug, thiserror::Error)]
@@ -87,15 +91,13 @@ pub fn run() -> Result<(), Error> {
 /// Everything that needs no user's command and cannot hang.
 fn prepare(loaded: &Loaded) -> ssh::Login {
     quiet_kernel(loaded.config.rancher.debug);
-    for user in users() {
-        attempt("home directory", make_home(&user));
-    }
+    let problems = make_users(loaded);
     attempt("/dev/log", link("/run/log.sock", "/dev/log"));
     attempt("/run/sshd", fs::create_dir_all("/run/sshd"));
     attempt("/run/lock", fs::create_dir_all("/run/lock"));
     attempt("/run/utmp", touch("/run/utmp"));
     let login = set_password(loaded);
-    write_profile(loaded);
+    write_profile(loaded, problems);
     apply_settings(loaded);
     write_keys(loaded);
     for error in write_files::apply(
@@ -128,13 +130,11 @@ fn run_hooks(loaded: &Loaded, tell: &Sender<Milestone>) {
             ));
         }
     }
-    if users()
+    if people(loaded)
         .iter()
-        .any(|user| mounts::cover(&config.mounts, &user.home))
+        .any(|person| mounts::cover(&config.mounts, &person.user.home))
     {
-        for user in users() {
-            attempt("home directory", make_home(&user));
-        }
+        make_homes(loaded);
         write_keys(loaded);
     }
     let rancher = &config.rancher;
@@ -162,10 +162,15 @@ fn apply_settings(loaded: &Loaded) {
     }
 }
 
-/// `ros cloud-init-execute`: applies settings, keys, files and hooks of the present configuration again, by hand.
+/// `ros cloud-init-execute`: applies settings, users, keys, files and hooks of the present configuration again, by hand.
 pub fn execute() {
     let loaded = load_running();
     apply_settings(&loaded);
+    make_users(&loaded);
+    if configured_hash(&loaded).is_some() {
+        // The kernel command line's still wins.
+        set_password(&loaded);
+    }
     write_keys(&loaded);
     for error in write_files::apply(
         Path::new("/"),
@@ -178,32 +183,45 @@ pub fn execute() {
     run_hooks(&loaded, &tell);
 }
 
-fn users() -> Vec<User> {
-    let accounts = Accounts::read(Path::new("/"));
-    USERS
-        .iter()
-        .filter_map(|name| accounts.user(name))
-        .collect()
+/// What of `users` cannot be done in this console, as findings for people.
+#[must_use]
+pub fn complaints(loaded: &Loaded) -> Vec<Problem> {
+    users::complaints(Path::new("/"), loaded)
 }
 
-fn make_home(user: &User) -> io::Result<()> {
-    let home = Path::new(&user.home);
-    if home.exists() {
-        return Ok(());
+/// The accounts of the configuration, and every home that is missing. Returns what is wrong.
+fn make_users(loaded: &Loaded) -> Vec<Problem> {
+    let problems = users::apply(Path::new("/"), loaded);
+    for problem in &problems {
+        LOG.warn(problem);
     }
-    files::make_directory(home, 0o755)?;
-    chown(home, Some(user.uid), Some(user.gid))
+    make_homes(loaded);
+    problems
 }
 
-/// The password of the kernel command line, or none.
+fn people(loaded: &Loaded) -> Vec<Person> {
+    users::people(Path::new("/"), &loaded.config)
+}
+
+fn make_homes(loaded: &Loaded) {
+    for person in people(loaded) {
+        attempt("home directory", person.make_home(Path::new("/")));
+    }
+}
+
+/// The password of the kernel command line, else that of `users`, else none.
 fn set_password(loaded: &Loaded) -> ssh::Login {
     let asked = loaded
         .cmdline
         .password
         .as_ref()
         .filter(|_| !loaded.config.disabled("password"));
-    let password = asked.map_or(Password::None, |secret| Password::Is(secret.reveal()));
-    match accounts::set_password(Path::new("/"), "rancher", password) {
+    let password = match (asked, configured_hash(loaded)) {
+        (Some(secret), _) => Password::Is(secret.reveal()),
+        (None, Some(hash)) => Password::Hash(hash),
+        (None, None) => Password::None,
+    };
+    match accounts::set_password(Path::new("/"), RANCHER, password) {
         Ok(()) if asked.is_some() => ssh::Login::KeysOrPassword,
         Ok(()) => ssh::Login::Keys,
         Err(error) => {
@@ -213,15 +231,19 @@ fn set_password(loaded: &Loaded) -> ssh::Login {
     }
 }
 
+fn configured_hash(loaded: &Loaded) -> Option<&str> {
+    let mut entries = loaded.config.users.iter();
+    entries.find(|entry| entry.name == RANCHER)?.hash()
+}
+
 fn write_keys(loaded: &Loaded) {
-    for user in users() {
-        let written =
-            authorized_keys::apply(Path::new("/"), &user, &loaded.config.ssh_authorized_keys);
-        attempt("authorized_keys", written);
+    for person in people(loaded) {
+        let what = format!("authorized_keys of {}", person.user.name);
+        attempt(&what, person.write_keys(Path::new("/")));
     }
 }
 
-fn write_profile(loaded: &Loaded) {
+fn write_profile(loaded: &Loaded, found: Vec<Problem>) {
     let rancher = &loaded.config.rancher;
     let proxies = profile::proxies(&rancher.network, &rancher.environment);
     let mut problems: Vec<Problem> = fs::read(PROBLEMS)
@@ -229,6 +251,7 @@ fn write_profile(loaded: &Loaded) {
         .and_then(|text| serde_json::from_slice(&text).ok())
         .unwrap_or_default();
     problems.extend(network::complaints(&loaded.config));
+    problems.extend(found);
     let kernel = rustix::system::uname();
     let issue = profile::issue(profile::Banner {
         version: version(loaded),

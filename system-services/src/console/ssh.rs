@@ -61,7 +61,7 @@ pub enum Error {
 pub enum Login {
     /// Keys only.
     Keys,
-    /// Keys, or the password of the kernel command line.
+    /// Keys, or a password: the kernel command line has one for rancher.
     KeysOrPassword,
 }
 
@@ -186,7 +186,7 @@ mod tests {
             "HostKey /var/lib/rancher/conf/ssh/ssh_host_ed25519_key",
             "PasswordAuthentication no",
             "PermitRootLogin no",
-            "AllowGroups docker",
+            "AllowGroups docker ssh-users",
         ] {
             assert!(text.lines().any(|found| found == line), "{line}\n{text}");
         }

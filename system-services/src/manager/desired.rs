@@ -93,6 +93,7 @@ fn conditions(loaded: &Loaded, agent_identity: &Path) -> BTreeSet<Condition> {
             Condition::ClusterServer,
             cluster.server.settings().is_some(),
         ),
+        (Condition::Ntp, loaded.config.ntp.enabled),
     ];
     let met = all.into_iter().filter(|(_, is_so)| *is_so);
     met.map(|(condition, _)| condition).collect()
@@ -103,12 +104,30 @@ mod tests {
     use super::*;
 
     fn met(cluster: serde_json::Value, identity: &Path) -> Vec<Condition> {
-        let config = serde_json::json!({"rancher": {"cluster": cluster}});
+        met_by(
+            serde_json::json!({"rancher": {"cluster": cluster}, "ntp": {"enabled": false}}),
+            identity,
+        )
+    }
+
+    fn met_by(config: serde_json::Value, identity: &Path) -> Vec<Condition> {
         let loaded = Loaded {
             config: serde_json::from_value(config).unwrap(),
             ..Loaded::default()
         };
         conditions(&loaded, identity).into_iter().collect()
+    }
+
+    #[test]
+    fn the_clock_is_kept_unless_told_not_to() {
+        let nowhere = Path::new("/nonexistent");
+        let with = |ntp| met_by(serde_json::json!({"ntp": ntp}), nowhere);
+        assert_eq!(with(serde_json::json!({})), [Condition::Ntp]);
+        assert_eq!(
+            with(serde_json::json!({"servers": ["a"]})),
+            [Condition::Ntp]
+        );
+        assert_eq!(with(serde_json::json!({"enabled": false})), []);
     }
 
     #[test]

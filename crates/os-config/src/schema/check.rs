@@ -2,7 +2,7 @@
 //! Owns the texts of findings.
 
 use super::formats::Format;
-use super::{Key, Kind, ROOT, Schema, suggest};
+use super::{Key, Kind, ROOT, Schema, accounts, suggest};
 use crate::merge::put;
 use crate::node::{Data, Meaning, Node, meaning};
 use crate::problem::{Position, Problem, Severity};
@@ -32,7 +32,7 @@ impl Check<'_> {
     }
 
     fn value(&mut self, node: &mut Node, schema: &'static Schema, path: &str) -> bool {
-        if node.is_null() && !matches!(schema, Schema::Any) {
+        if node.is_null() && !matches!(schema, Schema::Any | Schema::Rules(_)) {
             if !path.is_empty() {
                 self.report(
                     Severity::Warning,
@@ -63,6 +63,18 @@ impl Check<'_> {
                 Data::Scalar { .. } => self.scalar(node, &Schema::Bool, path),
                 _ => self.object(node, schema, keys, path),
             },
+            Schema::Words(item) => {
+                accounts::split_at_commas(node);
+                self.list(node, schema, item, path)
+            }
+            Schema::Rules(item) => {
+                accounts::list_rules(node);
+                self.list(node, schema, item, path)
+            }
+            Schema::Named(keys) => {
+                accounts::map_name(node);
+                self.object(node, schema, keys, path)
+            }
             Schema::Tuple(names) => self.tuple(node, schema, names, path),
             Schema::Command => match node.data {
                 Data::List(_) => self.list(node, &Schema::List(&Schema::Text), &Schema::Text, path),
@@ -133,7 +145,7 @@ impl Check<'_> {
                 Some(key) => {
                     let is_of_use = self.value(&mut entry.node, &key.schema, &here);
                     if is_of_use {
-                        self.without_effect(key.kind, &entry.node, &here);
+                        self.of_kind(key.kind, &mut entry.node, &here);
                     }
                     is_of_use
                 }
@@ -149,10 +161,11 @@ impl Check<'_> {
         self.complete(node, keys, path)
     }
 
-    fn without_effect(&mut self, kind: Kind, node: &Node, path: &str) {
+    fn of_kind(&mut self, kind: Kind, node: &mut Node, path: &str) {
         let (what, advice) = match kind {
             Kind::Ignored(advice) => ("Has no effect", advice),
             Kind::Planned => ("Not supported yet; it has no effect", ""),
+            Kind::Accounts => return accounts::check(node, path, self.problems),
             _ => return,
         };
         self.report(Severity::Warning, node, path, what.to_owned(), advice);
@@ -300,6 +313,10 @@ impl Check<'_> {
                 let fits = text.is_empty() || (format.fits)(text);
                 return fits || self.not_of_form(node, format, path);
             }
+            Schema::Hidden(format) => {
+                let fits = text.is_empty() || (format.fits)(text);
+                return fits || self.not_of_hidden_form(node, format, path);
+            }
             _ => {}
         }
         true
@@ -340,6 +357,13 @@ impl Check<'_> {
         false
     }
 
+    /// What was meant to be a secret is not told to everybody who sees the console.
+    fn not_of_hidden_form(&mut self, node: &Node, format: &Format, path: &str) -> bool {
+        let what = format!("The text is not {}", format.name);
+        self.report(Severity::Error, node, path, what, format.advice);
+        false
+    }
+
     /// A quoted `\0`: no program argument, path or environment can hold it.
     fn has_nul(&mut self, node: &Node, path: &str) -> bool {
         let what = "Contains the character U+0000".to_owned();
@@ -370,7 +394,7 @@ fn shown(node: &Node) -> String {
 }
 
 /// YAML 1.1's words, and for kernel parameters the digits that the kernel's own take (`Documentation/admin-guide/kernel-parameters`).
-fn truth(text: &str, quoted: bool, is_parameter: bool) -> Option<&'static str> {
+pub(super) fn truth(text: &str, quoted: bool, is_parameter: bool) -> Option<&'static str> {
     if quoted {
         return None;
     }

@@ -1,9 +1,13 @@
 //! Every key of the cloud-config, as data. The same names as the fields of `types`.
 
-use super::Kind::{Ignored, Plain, Planned, Private, Required};
+use super::Kind::{Accounts, Ignored, Plain, Planned, Private, Required};
 use super::Schema::{
-    AnyMap, Bool, Command, Formatted, Integer, List, Map, Object, OneOf, OneOrMore, Secret, Switch,
-    Text, Tuple,
+    Any, AnyMap, Bool, Command, Formatted, Hidden, Integer, List, Map, Named, Object, OneOf,
+    OneOrMore, Rules, Secret, Switch, Text, Tuple, Words,
+};
+use super::account_formats::{
+    FOLDER, GECOS, GROUP_NAME, HASH, PLAIN_TEXT, PUBLIC_KEY, SHELL, SUDO_RULE, TIME_SERVER,
+    USER_NAME,
 };
 use super::formats::{
     ADDRESS, CIDR, CLUSTER_NAME, HOST_NAME, IPV4, IPV6, LISTEN, MODE, SERVER_URL,
@@ -36,6 +40,8 @@ const fn planned(name: &'static str, schema: Schema) -> Key {
 pub static ROOT: Schema = Object(&[
     key("hostname", Formatted(&HOST_NAME)),
     key("ssh_authorized_keys", TEXTS),
+    of_kind("users", List(&Named(USER)), Accounts),
+    key("ntp", Object(NTP)),
     key("write_files", List(&WRITE_FILE)),
     key(
         "mounts",
@@ -47,6 +53,86 @@ pub static ROOT: Schema = Object(&[
     // Written by RancherOS 1.x into init.yml.
     of_kind("EXTRA_CMDLINE", Text, Private),
 ]);
+
+/// The lowest and the highest id that a person's account may have: below are the system's, above some programs see negative numbers.
+const IDS: (i64, i64) = (1000, 2_000_000_000);
+
+/// As cloud-init has them. What is ignored has another type there each time.
+static USER: &[Key] = &[
+    of_kind("name", Formatted(&USER_NAME), Required),
+    key("gecos", Formatted(&GECOS)),
+    key("groups", Words(&Formatted(&GROUP_NAME))),
+    key("ssh_authorized_keys", List(&Formatted(&PUBLIC_KEY))),
+    of_kind("passwd", Hidden(&HASH), Private),
+    of_kind("hashed_passwd", Hidden(&HASH), Private),
+    of_kind("plain_text_passwd", Hidden(&PLAIN_TEXT), Private),
+    key("lock_passwd", Bool),
+    key("sudo", Rules(&Formatted(&SUDO_RULE))),
+    key("shell", Formatted(&SHELL)),
+    key("uid", Integer(IDS.0, IDS.1)),
+    key("homedir", Formatted(&FOLDER)),
+    key("no_create_home", Bool),
+    of_kind("primary_group", Any, OWN_GROUP),
+    of_kind("no_user_group", Any, OWN_GROUP),
+    of_kind(
+        "create_groups",
+        Any,
+        Ignored("groups that do not exist are made; remove it"),
+    ),
+    of_kind("no_log_init", Any, Ignored("remove it")),
+    of_kind(
+        "system",
+        Any,
+        Ignored("ids below 1000 are the system's; remove it"),
+    ),
+    of_kind(
+        "expiredate",
+        Any,
+        Ignored("accounts do not expire; take the entry out in time"),
+    ),
+    of_kind(
+        "inactive",
+        Any,
+        Ignored("accounts do not expire; remove it"),
+    ),
+    of_kind(
+        "selinux_user",
+        Any,
+        Ignored("the kernel has no SELinux; remove it"),
+    ),
+    of_kind(
+        "ssh_import_id",
+        Any,
+        Ignored("write the keys as `ssh_authorized_keys`"),
+    ),
+    of_kind("ssh_redirect_user", Any, Ignored("remove it")),
+    of_kind("doas", Any, Ignored("there is no doas; use `sudo`")),
+    of_kind("snapuser", Any, Ignored("there is no snap; remove it")),
+];
+
+const OWN_GROUP: Kind = Ignored("every user has a group of its own; write others as `groups`");
+
+static NTP: &[Key] = &[
+    key("enabled", Bool),
+    key("servers", OneOrMore(&Formatted(&TIME_SERVER))),
+    key("pools", OneOrMore(&Formatted(&TIME_SERVER))),
+    of_kind(
+        "peers",
+        Any,
+        Ignored("the machine is a client only; use `servers`"),
+    ),
+    of_kind(
+        "allow",
+        Any,
+        Ignored("the machine is a client only; remove it"),
+    ),
+    of_kind("ntp_client", Any, Ignored("it is chrony; remove it")),
+    of_kind(
+        "config",
+        Any,
+        Ignored("use `write_files` with `container: ntp` and path /etc/chrony/chrony.conf"),
+    ),
+];
 
 static WRITE_FILE: Schema = Object(&[
     of_kind("path", Text, Required),

@@ -3,15 +3,13 @@
 use super::{Schema, child, keys::ROOT};
 
 /// Keys of upstream cloud-init that RancherOS never had.
-const FOREIGN: [&str; 12] = [
-    "users",
+const FOREIGN: [&str; 10] = [
     "groups",
     "packages",
     "package_update",
     "package_upgrade",
     "swap",
     "chpasswd",
-    "ntp",
     "timezone",
     "locale",
     "apt",

@@ -23,7 +23,10 @@ pub fn to_value(node: &Node, schema: &'static Schema) -> Value {
         (Data::Scalar { text, .. }, Schema::OneOrMore(item)) if !text.is_empty() => {
             Value::Array(vec![to_value(node, item)])
         }
-        (Data::List(items), Schema::Tuple(_) | Schema::Command) => items
+        (
+            Data::List(items),
+            Schema::Tuple(_) | Schema::Command | Schema::Words(_) | Schema::Rules(_),
+        ) => items
             .iter()
             .map(|entry| to_value(entry, &Schema::Text))
             .collect(),
@@ -32,6 +35,7 @@ pub fn to_value(node: &Node, schema: &'static Schema) -> Value {
             Schema::Text
             | Schema::Secret
             | Schema::Formatted(_)
+            | Schema::Hidden(_)
             | Schema::OneOf(_)
             | Schema::OneOrMore(_)
             | Schema::Command,
@@ -43,7 +47,7 @@ pub fn to_value(node: &Node, schema: &'static Schema) -> Value {
 /// Takes empty texts out of closed maps, where they mean "not set": `rancher.state.dev=` undoes what a lower layer says.
 pub fn drop_empty(value: &mut Value, schema: &'static Schema) {
     match (value, schema) {
-        (Value::Object(map), Schema::Object(_) | Schema::Switch(_)) => {
+        (Value::Object(map), Schema::Object(_) | Schema::Switch(_) | Schema::Named(_)) => {
             map.retain(|_, inner| inner.as_str() != Some(""));
             for (name, inner) in map.iter_mut() {
                 child(schema, name)
@@ -63,8 +67,12 @@ pub fn drop_empty(value: &mut Value, schema: &'static Schema) {
 
 /// Takes what is private out of `node`, and the maps that are empty without it.
 pub fn redact(node: &mut Node, schema: &'static Schema) {
-    let Data::Map(map) = &mut node.data else {
-        return;
+    let map = match (&mut node.data, schema) {
+        (Data::Map(map), _) => map,
+        (Data::List(items), Schema::List(item) | Schema::OneOrMore(item)) => {
+            return items.iter_mut().for_each(|node| redact(node, item));
+        }
+        _ => return,
     };
     let private = |name: &str| {
         let mut keys = schema.keys().into_iter().flatten();

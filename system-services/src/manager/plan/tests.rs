@@ -615,6 +615,16 @@ fn a_machine_in_no_cluster_runs_none_of_it() {
 }
 
 #[test]
+fn a_clock_that_is_left_alone_has_no_service() {
+    let mut machine =
+        Machine::new("ntp: {image: i, labels: {SYSTEM, io.rancher.os.condition: ntp}}");
+    machine.desired.conditions.clear();
+    assert_eq!(machine.text(), ["ntp out: `ntp.enabled` is false"]);
+    machine.desired.conditions.insert(Condition::Ntp);
+    assert_eq!(machine.text(), ["create ntp: has no container"]);
+}
+
+#[test]
 fn nothing_is_started_while_the_machine_goes_down() {
     let mut machine = Machine::new("ntp: {image: i, labels: {SYSTEM}}");
     machine.observed.marks.stopping = true;
