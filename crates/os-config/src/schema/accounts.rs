@@ -72,7 +72,12 @@ pub(super) fn check(list: &mut Node, path: &str, problems: &mut Vec<Problem>) {
         let Data::Map(map) = &mut item.data else {
             return false;
         };
-        shipped_name(map);
+        if is_default(map) {
+            if map.len() == 1 {
+                return false;
+            }
+            map.insert("name".to_owned(), shipped(map));
+        }
         let Some((name, position)) = text_of(map, "name") else {
             return false;
         };
@@ -110,12 +115,21 @@ struct Seen {
     ids: HashMap<String, String>,
 }
 
-fn shipped_name(map: &mut Map) {
-    if let Some(entry) = map.get_mut("name")
-        && let Data::Scalar { text, .. } = &mut entry.node.data
-        && text == DEFAULT
-    {
-        SHIPPED[0].0.clone_into(text);
+/// Alone it only says that the shipped account is to be there, as it always is.
+fn is_default(map: &Map) -> bool {
+    text_of(map, "name").is_some_and(|(name, _)| name == DEFAULT)
+}
+
+/// The shipped account's name, in the place of cloud-init's word for it.
+fn shipped(map: &Map) -> Entry {
+    let position = text_of(map, "name").map(|(_, position)| position);
+    let position = position.unwrap_or_default();
+    Entry {
+        key: position.clone(),
+        node: Node {
+            position,
+            ..Node::text(SHIPPED[0].0)
+        },
     }
 }
 
@@ -225,6 +239,7 @@ const CHOOSE: &str = "choose another, or remove the line: ids given by RancherOS
 
 #[cfg(test)]
 mod tests {
+    use crate::layers::{Layers, Owner};
     use crate::schema::check_text;
 
     fn findings(text: &str) -> Vec<String> {
@@ -267,6 +282,25 @@ users:
                 "Warning c.yml:17:9: users.ops.sudo: A rule asks for a password, and the user has none; write NOPASSWD: before the commands, or give `passwd` and `lock_passwd: false`",
             ]
         );
+    }
+
+    #[test]
+    fn the_default_account_is_rancher() {
+        let found = |text: &str| {
+            let mut layers = Layers::default();
+            layers.add_file(Owner::User, text.as_bytes(), "c.yml");
+            let loaded = layers.resolve();
+            assert_eq!(loaded.problems, []);
+            loaded.config.users
+        };
+        assert_eq!(found("users: [default]\n"), []);
+        let users = found("users:\n- default\n- name: rancher\n- web\n");
+        let names: Vec<&str> = users.iter().map(|user| user.name.as_str()).collect();
+        assert_eq!(names, ["rancher", "web"]);
+        let users = found("users:\n- name: default\n  groups: a, b\n  sudo: null\n");
+        assert_eq!(users[0].name, "rancher");
+        assert_eq!(users[0].groups, ["a", "b"]);
+        assert!(users[0].sudo.is_empty());
     }
 
     #[test]
