@@ -477,6 +477,26 @@ fn export_hides_what_is_secret() {
 }
 
 #[test]
+fn export_hides_what_was_meant_to_be_secret() {
+    let machine = Machine::new().conf(
+        "cloud-config.yml",
+        "password: SECRET\nchpasswd: {list: 'a:SECRET'}\nother: {root_password: SECRET, list: [{a: 1, password: SECRET}]}\n",
+    );
+    let hidden = machine.boot("").export(Owner::User, Privacy::Hidden);
+    let expected = "other:\n  list:\n  - a: 1\n";
+    assert_eq!(hidden, expected);
+    let hash = format!("$6$SECRET${}", "a".repeat(86));
+    let of_users = format!(
+        "users:\n- name: a\n  passwd: {hash}\n  hashed_passwd: {hash}\n  plain_text_passwd: SECRET\n  password: SECRET\n  uid: 1500\n"
+    );
+    let machine = Machine::new().conf("cloud-config.yml", &of_users).boot("");
+    let hidden = machine.export(Owner::User, Privacy::Hidden);
+    assert_eq!(hidden, "users:\n- name: a\n  uid: 1500\n");
+    let shown = machine.export(Owner::User, Privacy::Shown);
+    assert_eq!(shown.matches("SECRET").count(), 3, "{shown}");
+}
+
+#[test]
 fn the_state_may_be_elsewhere() {
     let machine = Machine::new()
         .file(DEFAULTS, "rancher: {console: a}\n")

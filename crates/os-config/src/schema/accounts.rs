@@ -317,6 +317,79 @@ users:
         );
     }
 
+    /// Each costs what it is, and the rest stays.
+    #[test]
+    fn broken_shapes_are_told_and_the_rest_counts() {
+        let text = "\
+hostname: a
+users:
+- [a, b]
+- 7
+- null
+- {}
+- name: \"a\\nroot::0:0::/:/bin/sh\"
+- name: good
+  uid: \"1500\"
+  groups: {docker: x}
+  sudo: [\"ALL=ALL\", \"ALL=ALL\\nroot ALL=ALL\"]
+  ssh_authorized_keys: [\"ssh-ed25519 AAAA\", \"ssh-ed25519 AAAA\\nssh-rsa AAAA\"]
+  shell: sh
+  lock_passwd: maybe
+  passwd: [hunter2]
+";
+        let mut layers = Layers::default();
+        layers.add_file(Owner::User, text.as_bytes(), "c.yml");
+        let loaded = layers.resolve();
+        let [good] = loaded.config.users.as_slice() else {
+            panic!("{:?}", loaded.config.users);
+        };
+        assert_eq!(good.name, "good");
+        assert_eq!(
+            (good.uid, good.lock_passwd, good.hash()),
+            (None, true, None)
+        );
+        assert_eq!(good.sudo, ["ALL=ALL"]);
+        assert_eq!(good.ssh_authorized_keys, ["ssh-ed25519 AAAA"]);
+        assert!(good.groups.is_empty() && good.shell.is_none());
+        let told: Vec<String> = loaded.problems.iter().map(ToString::to_string).collect();
+        let places: Vec<&str> = told
+            .iter()
+            .filter_map(|line| line.split(": ").next())
+            .collect();
+        assert_eq!(
+            places,
+            [
+                "c.yml:3:3",
+                "c.yml:4:3",
+                "c.yml:4:3",
+                "c.yml:5:3",
+                "c.yml:6:3",
+                "c.yml:7:9",
+                "c.yml:7:3",
+                "c.yml:9:8",
+                "c.yml:10:11",
+                "c.yml:11:21",
+                "c.yml:12:45",
+                "c.yml:13:10",
+                "c.yml:14:16",
+                "c.yml:15:11",
+                "c.yml:11:9"
+            ]
+        );
+        let all = told.concat();
+        assert!(!all.contains("hunter2") && !all.contains('\n'), "{all}");
+        assert_eq!(loaded.config.hostname.as_deref(), Some("a"));
+        for whole in ["users: web", "users: {name: web}", "users: 7", "users:"] {
+            let mut layers = Layers::default();
+            let text = format!("hostname: a\n{whole}\n");
+            layers.add_file(Owner::User, text.as_bytes(), "c.yml");
+            let loaded = layers.resolve();
+            assert_eq!(loaded.problems.len(), 1, "{whole}");
+            assert_eq!(loaded.config.hostname.as_deref(), Some("a"), "{whole}");
+            assert!(loaded.config.users.is_empty(), "{whole}");
+        }
+    }
+
     #[test]
     fn a_locked_password_is_told() {
         let hash = format!("$6$salt${}", "a".repeat(86));

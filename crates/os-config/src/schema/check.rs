@@ -386,11 +386,16 @@ fn shown(node: &Node) -> String {
     let Data::Scalar { text, .. } = &node.data else {
         return node.type_name().to_owned();
     };
-    let mut short: String = text.chars().take(40).collect();
-    if short.len() < text.len() {
-        short.push('…');
-    }
-    format!("`{short}`")
+    let short: String = text.chars().take(40).collect();
+    let rest = if short.len() < text.len() { "…" } else { "" };
+    // A line end would look like another message, and terminals obey what begins with ESC.
+    let visible = |c: char| {
+        let visible = (!c.is_control()).then_some(c);
+        let escaped = visible.is_none().then(|| c.escape_default());
+        visible.into_iter().chain(escaped.into_iter().flatten())
+    };
+    let short: String = short.chars().flat_map(visible).collect();
+    format!("`{short}{rest}`")
 }
 
 /// YAML 1.1's words, and for kernel parameters the digits that the kernel's own take (`Documentation/admin-guide/kernel-parameters`).

@@ -3,13 +3,12 @@
 use super::{Schema, child, keys::ROOT};
 
 /// Keys of upstream cloud-init that RancherOS never had.
-const FOREIGN: [&str; 10] = [
+const FOREIGN: [&str; 9] = [
     "groups",
     "packages",
     "package_update",
     "package_upgrade",
     "swap",
-    "chpasswd",
     "timezone",
     "locale",
     "apt",
@@ -20,6 +19,10 @@ const FOREIGN: [&str; 10] = [
 pub(crate) fn for_key(schema: &'static Schema, path: &str, key: &str) -> String {
     if path == "rancher" && matches!(key, "password" | "autologin") {
         return format!("give it on the kernel command line: rancher.{key}=…");
+    }
+    if path.is_empty() && matches!(key, "password" | "chpasswd") {
+        return "write the hash as `passwd` of an entry of `users`, with `lock_passwd: false`"
+            .into();
     }
     if let Some(close) = closest(schema, key) {
         return format!("did you mean `{close}`?");

@@ -65,6 +65,26 @@ pub fn drop_empty(value: &mut Value, schema: &'static Schema) {
     }
 }
 
+/// What stands where no key of that name belongs: a mistyped key holds the same secret as the right one.
+fn redact_by_name(node: &mut Node) {
+    match &mut node.data {
+        Data::List(items) => items.iter_mut().for_each(redact_by_name),
+        Data::Map(map) => {
+            map.retain(|name, _| !sounds_secret(name));
+            map.values_mut()
+                .for_each(|entry| redact_by_name(&mut entry.node));
+        }
+        Data::Scalar { .. } => {}
+    }
+}
+
+fn sounds_secret(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    ["passw", "secret", "token"]
+        .iter()
+        .any(|word| name.contains(word))
+}
+
 /// Takes what is private out of `node`, and the maps that are empty without it.
 pub fn redact(node: &mut Node, schema: &'static Schema) {
     let map = match (&mut node.data, schema) {
@@ -80,7 +100,10 @@ pub fn redact(node: &mut Node, schema: &'static Schema) {
     };
     map.retain(|name, entry| {
         let Some(schema) = child(schema, name) else {
-            return true;
+            return !sounds_secret(name) && {
+                redact_by_name(&mut entry.node);
+                true
+            };
         };
         let had_content = !is_empty_map(&entry.node);
         redact(&mut entry.node, schema);
