@@ -191,12 +191,18 @@ pub fn complaints(loaded: &Loaded) -> Vec<Problem> {
 
 /// The accounts of the configuration, and every home that is missing. Returns what is wrong.
 fn make_users(loaded: &Loaded) -> Vec<Problem> {
-    let problems = users::apply(Path::new("/"), loaded);
-    for problem in &problems {
+    let applied = users::apply(Path::new("/"), loaded);
+    for problem in &applied.problems {
         LOG.warn(problem);
     }
+    let ended = applied.end_sessions();
+    if ended > 0 {
+        LOG.info(format_args!(
+            "users: {ended} processes of users who are not listed any more have been ended"
+        ));
+    }
     make_homes(loaded);
-    problems
+    applied.problems
 }
 
 fn people(loaded: &Loaded) -> Vec<Person> {

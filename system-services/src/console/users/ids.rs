@@ -87,14 +87,20 @@ impl Ids {
         Ok(())
     }
 
-    /// The id of user `name`: the one it has, else `hint` (who owns its home), else the next. `taken` are ids of others in the system.
-    /// `None`: there is none left.
-    pub fn user(&mut self, name: &str, hint: Option<u32>, taken: &BTreeSet<u32>) -> Option<u32> {
+    /// Gives `name`, if it has none, the id of the owner of its home. `taken` are ids of others in the system.
+    pub fn recognise(&mut self, name: &str, owner: u32, taken: &BTreeSet<u32>) {
+        let fits = owner >= FIRST && !RESERVED.contains(&owner) && !taken.contains(&owner);
+        if fits && !self.users.contains_key(name) && !self.given().contains(&owner) {
+            self.users.insert(name.to_owned(), owner);
+        }
+    }
+
+    /// The id of user `name`: the one it has, else the next. `None`: there is none left.
+    pub fn user(&mut self, name: &str, taken: &BTreeSet<u32>) -> Option<u32> {
         if let Some(id) = self.users.get(name) {
             return Some(*id);
         }
-        let fits = |id: &u32| *id >= FIRST && !RESERVED.contains(id) && self.is_free(*id, taken);
-        let id = hint.filter(fits).or_else(|| self.next(taken))?;
+        let id = self.next(taken)?;
         self.users.insert(name.to_owned(), id);
         Some(id)
     }
@@ -109,13 +115,15 @@ impl Ids {
         Some(id)
     }
 
-    fn is_free(&self, id: u32, taken: &BTreeSet<u32>) -> bool {
-        let mut known = self.users.values().chain(self.groups.values());
-        !taken.contains(&id) && !known.any(|known| *known == id)
+    fn given(&self) -> BTreeSet<u32> {
+        let all = self.users.values().chain(self.groups.values());
+        all.copied().collect()
     }
 
     fn next(&self, taken: &BTreeSet<u32>) -> Option<u32> {
-        GIVEN.into_iter().find(|id| self.is_free(*id, taken))
+        let given = self.given();
+        let mut ids = GIVEN;
+        ids.find(|id| !taken.contains(id) && !given.contains(id))
     }
 }
 
@@ -128,41 +136,54 @@ mod tests {
     #[test]
     fn an_id_stays_with_its_name_for_good() {
         let mut ids = Ids::default();
-        assert_eq!(ids.user("web", None, &NOBODY), Some(2000));
-        assert_eq!(ids.user("db", None, &NOBODY), Some(2001));
+        assert_eq!(ids.user("web", &NOBODY), Some(2000));
+        assert_eq!(ids.user("db", &NOBODY), Some(2001));
         assert_eq!(ids.group("staff", &NOBODY), Some(2002));
         // `web` is gone at a later boot; nobody gets its id.
-        assert_eq!(ids.user("ops", None, &[2003].into()), Some(2004));
-        assert_eq!(ids.user("db", Some(7000), &NOBODY), Some(2001));
-        assert_eq!(ids.user("web", None, &NOBODY), Some(2000));
+        assert_eq!(ids.user("ops", &[2003].into()), Some(2004));
+        ids.recognise("db", 7000, &NOBODY);
+        assert_eq!(ids.user("db", &NOBODY), Some(2001));
+        assert_eq!(ids.user("web", &NOBODY), Some(2000));
         assert_eq!(ids.group("staff", &NOBODY), Some(2002));
     }
 
     #[test]
     fn an_id_that_is_asked_for_is_given_unless_somebody_has_it() {
         let mut ids = Ids::default();
-        ids.user("web", None, &NOBODY);
+        ids.user("web", &NOBODY);
         ids.group("staff", &NOBODY);
         let present = ["web", "db"].into();
         assert_eq!(ids.ask("db", 2000, &present), Err("user web".into()));
         assert_eq!(ids.ask("db", 2001, &present), Err("group staff".into()));
         assert_eq!(ids.ask("db", 1500, &present), Ok(()));
-        assert_eq!(ids.user("db", None, &NOBODY), Some(1500));
+        assert_eq!(ids.user("db", &NOBODY), Some(1500));
         // Renamed: `web` is no longer listed.
         let present = ["shop"].into();
         assert_eq!(ids.ask("shop", 2000, &present), Ok(()));
-        assert_eq!(ids.user("web", None, &NOBODY), Some(2002));
+        assert_eq!(ids.user("web", &NOBODY), Some(2002));
     }
 
     #[test]
     fn without_the_file_a_home_tells_whose_it_is() {
         let mut ids = Ids::default();
-        assert_eq!(ids.user("web", Some(2007), &NOBODY), Some(2007));
+        ids.recognise("web", 2007, &NOBODY);
+        assert_eq!(ids.user("web", &NOBODY), Some(2007));
         for bad in [0, 999, 1100, 65_534, 2007] {
             let mut ids = ids.clone();
-            assert_eq!(ids.user("db", Some(bad), &NOBODY), Some(2000), "{bad}");
+            ids.recognise("db", bad, &NOBODY);
+            assert_eq!(ids.user("db", &NOBODY), Some(2000), "{bad}");
         }
-        assert_eq!(ids.user("db", Some(3000), &[3000].into()), Some(2000));
+        ids.recognise("db", 3000, &[3000].into());
+        assert_eq!(ids.user("db", &NOBODY), Some(2000));
+    }
+
+    #[test]
+    fn thousands_are_given_at_once() {
+        let mut ids = Ids::default();
+        for number in 0..2000 {
+            let id = ids.user(&format!("u{number}"), &NOBODY);
+            assert_eq!(id, Some(2000 + number));
+        }
     }
 
     #[test]
@@ -171,7 +192,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         assert_eq!(Ids::read(root.path()).unwrap(), Ids::default());
         let mut ids = Ids::default();
-        ids.user("web", None, &NOBODY);
+        ids.user("web", &NOBODY);
         ids.write(&Ids::default(), root.path()).unwrap();
         assert_eq!(Ids::read(root.path()).unwrap(), ids);
         let path = root.path().join(FILE);

@@ -9,9 +9,11 @@ mod people;
 mod plan;
 #[cfg(test)]
 mod plan_tests;
+mod sessions;
 mod sudoers;
 mod tables;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -27,18 +29,38 @@ use self::plan::{Facts, Finding, Plan, plan};
 use self::sudoers::{Check, Error, visudo};
 use self::tables::Tables;
 
-/// Makes the accounts under `root` what `users` says, and returns what is wrong with it. What was made by an earlier application and is not
-/// listed any more is taken out.
+/// What an application did.
+#[derive(Debug, Default)]
+pub struct Applied {
+    /// What is wrong with `users`.
+    pub problems: Vec<Problem>,
+    /// Ids of accounts that were there and are no more.
+    gone: BTreeSet<u32>,
+}
+
+impl Applied {
+    /// Ends what those who are gone have running. Returns the number of processes.
+    pub fn end_sessions(&self) -> usize {
+        sessions::end(&self.gone)
+    }
+}
+
+/// Makes the accounts under `root` what `users` says. What was made by an earlier application and is not listed any more is taken out.
 #[must_use]
-pub fn apply(root: &Path, loaded: &Loaded) -> Vec<Problem> {
+pub fn apply(root: &Path, loaded: &Loaded) -> Applied {
     apply_with(root, loaded, &visudo)
 }
 
-fn apply_with(root: &Path, loaded: &Loaded, check: Check<'_>) -> Vec<Problem> {
+fn apply_with(root: &Path, loaded: &Loaded, check: Check<'_>) -> Applied {
     let report = Report { loaded };
     let (old, mut problems) = match Known::read(root, &report) {
         Ok(known) => known,
-        Err(problem) => return vec![problem],
+        Err(problem) => {
+            return Applied {
+                problems: vec![problem],
+                ..Applied::default()
+            };
+        }
     };
     let plan = old.plan(root, loaded);
     let written = [
@@ -57,7 +79,8 @@ fn apply_with(root: &Path, loaded: &Loaded, check: Check<'_>) -> Vec<Problem> {
     }
     let refused = sudoers::apply(root, &plan.rules, check);
     problems.extend(report.all(&plan, refused));
-    problems
+    let gone = old.gone(&Tables::read(root).unwrap_or_default());
+    Applied { problems, gone }
 }
 
 /// What [`apply`] would find wrong with `users` under `root`; changes nothing.
@@ -98,6 +121,17 @@ impl Known {
         Ok((Self { tables, ids }, problems))
     }
 
+    /// Ids that accounts of ours had and nobody has in `new`. None when that cannot be read: it has root at least.
+    fn gone(&self, new: &Tables) -> BTreeSet<u32> {
+        let ids = new.ids();
+        let had = self.ids.users.iter().filter(|(name, id)| {
+            let account = self.tables.account(name);
+            account.is_some_and(|account| account.uid == **id)
+        });
+        let gone = had.map(|(_, id)| *id).filter(|id| !ids.contains(id));
+        gone.filter(|_| !ids.is_empty()).collect()
+    }
+
     fn plan(&self, root: &Path, loaded: &Loaded) -> Plan {
         let has_program = |path: &str| {
             fs::metadata(below(root, path))
@@ -109,11 +143,16 @@ impl Known {
                 .filter(fs::Metadata::is_dir)
                 .map(|folder| folder.uid())
         };
+        let homes = fs::read_dir(below(root, "/home")).into_iter().flatten();
+        let at_home = homes
+            .filter_map(|entry| Some(entry.ok()?.metadata().ok()?.uid()))
+            .collect();
         let facts = Facts {
             tables: &self.tables,
             ids: &self.ids,
             has_program: &has_program,
             owner: &owner,
+            at_home: &at_home,
         };
         plan(&loaded.config.users, &facts)
     }
@@ -216,7 +255,7 @@ mod tests {
 
     fn told(root: &Path, text: &str) -> Vec<String> {
         let fine: Check<'_> = &|_| Ok(());
-        let problems = apply_with(root, &loaded(text), fine);
+        let problems = apply_with(root, &loaded(text), fine).problems;
         problems.iter().map(ToString::to_string).collect()
     }
 
@@ -257,8 +296,11 @@ mod tests {
     #[test]
     fn who_is_not_listed_any_more_is_gone_without_a_restart_too() {
         let root = console();
-        told(root.path(), WEB);
-        told(root.path(), "users: [{name: db}]\n");
+        let fine: Check<'_> = &|_| Ok(());
+        let gone = |text: &str| apply_with(root.path(), &loaded(text), fine).gone;
+        assert_eq!(gone(WEB), BTreeSet::new());
+        assert_eq!(gone(WEB), BTreeSet::new());
+        assert_eq!(gone("users: [{name: db}]\n"), [2000].into());
         for file in ["etc/passwd", "etc/shadow", "etc/group"] {
             assert_eq!(line(root.path(), file, "web"), None, "{file}");
             assert!(line(root.path(), file, "db").is_some(), "{file}");
@@ -313,7 +355,7 @@ mod tests {
     fn a_rule_that_sudo_refuses_is_told() {
         let root = console();
         let bad: Check<'_> = &|_| Err(Error::Fault("2:5: syntax error".into()));
-        let problems = apply_with(root.path(), &loaded(WEB), bad);
+        let problems = apply_with(root.path(), &loaded(WEB), bad).problems;
         let told: Vec<String> = problems.iter().map(ToString::to_string).collect();
         assert_eq!(
             told,

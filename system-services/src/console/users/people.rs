@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::chown;
+use std::os::unix::fs::lchown;
 use std::path::Path;
 use std::thread;
 
@@ -93,7 +93,7 @@ impl Person {
             0o700
         };
         files::make_directory(&home, mode)?;
-        chown(&home, Some(self.user.uid), Some(self.user.gid))
+        lchown(&home, Some(self.user.uid), Some(self.user.gid))
     }
 
     /// Writes the keys into the home directory.
@@ -166,7 +166,7 @@ fn expect_own(home: &Path, user: &User) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 
     const KEY: &str = "ssh-ed25519 AAAA";
 

@@ -2,6 +2,7 @@
 //! wrong with the entries. Pure; each finding says what it costs.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use os_config::Severity;
 use os_config::types::Account;
@@ -26,6 +27,8 @@ pub struct Facts<'a> {
     pub has_program: &'a dyn Fn(&str) -> bool,
     /// Who owns a directory, if it is there.
     pub owner: &'a dyn Fn(&str) -> Option<u32>,
+    /// Who owns the directories in `/home`.
+    pub at_home: &'a BTreeSet<u32>,
 }
 
 /// What is to be.
@@ -78,6 +81,7 @@ pub fn plan(entries: &[Account], facts: &Facts<'_>) -> Plan {
     planner.taken = planner.plan.tables.ids();
     let new = planner.sort(entries);
     planner.ask_for_ids(&new);
+    planner.recognise(&new);
     for entry in &new {
         planner.make(entry);
     }
@@ -85,6 +89,10 @@ pub fn plan(entries: &[Account], facts: &Facts<'_>) -> Plan {
         planner.equip(entry);
     }
     planner.plan
+}
+
+fn usual_home(entry: &Account) -> String {
+    format!("/home/{}", entry.name)
 }
 
 struct Planner<'a> {
@@ -192,11 +200,23 @@ impl Planner<'_> {
         self.plan.ids.groups.values().any(|known| *known == id)
     }
 
+    /// Ids that are not known, because their file was lost, are told by the homes. Who has none of these homes gets none of these ids: he
+    /// would find himself the owner of what somebody else has left.
+    fn recognise(&mut self, new: &[&Account]) {
+        for entry in new {
+            let usual = usual_home(entry);
+            let home = entry.homedir.as_ref().unwrap_or(&usual);
+            if let Some(owner) = (self.facts.owner)(home) {
+                self.plan.ids.recognise(&entry.name, owner, &self.taken);
+            }
+        }
+        self.taken.extend(self.facts.at_home);
+    }
+
     /// Account, group of its own and password.
     fn make(&mut self, entry: &Account) {
         let home = self.home(entry);
-        let hint = (self.facts.owner)(&home);
-        let Some(uid) = self.plan.ids.user(&entry.name, hint, &self.taken) else {
+        let Some(uid) = self.plan.ids.user(&entry.name, &self.taken) else {
             self.tell(
                 entry,
                 "name",
@@ -224,19 +244,20 @@ impl Planner<'_> {
         }
     }
 
-    /// Two accounts in one home would write each other's keys.
+    /// Two accounts in one home would write each other's keys, and who has another's within his own can put something else in its place.
     fn home(&mut self, entry: &Account) -> String {
-        let usual = format!("/home/{}", entry.name);
+        let usual = usual_home(entry);
         let Some(asked) = &entry.homedir else {
             return usual;
         };
-        let other = self
-            .plan
-            .tables
-            .accounts()
-            .find(|account| account.home == *asked);
+        let contains = |path: &str, folder: &str| Path::new(path).starts_with(folder);
+        let collides = |account: &Record| {
+            let nested = contains(asked, &account.home) || contains(&account.home, asked);
+            account.home == *asked || nested && is_a_persons(account.uid)
+        };
+        let other = self.plan.tables.accounts().find(collides);
         if let Some(other) = other {
-            let what = format!("{asked} is the home of {}", other.name);
+            let what = format!("{asked} is, holds or is in the home of {}", other.name);
             self.tell(entry, "homedir", what, "the usual one below /home is used");
             return usual;
         }

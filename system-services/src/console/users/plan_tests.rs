@@ -1,5 +1,7 @@
 //! What `plan` decides: who gets which id, which groups, and what is refused.
 
+use std::collections::BTreeSet;
+
 use super::ids::Ids;
 use super::plan::{Facts, Plan, plan};
 use super::tables::Tables;
@@ -33,6 +35,7 @@ fn with(entries: &[Account], tables: &Tables, ids: &Ids) -> Plan {
         ids,
         has_program: &|path| ["/bin/bash", "/bin/sh"].contains(&path),
         owner: &|_| None,
+        at_home: &BTreeSet::new(),
     };
     plan(entries, &facts)
 }
@@ -100,10 +103,13 @@ fn the_owner_of_a_home_has_its_id_when_ids_are_lost() {
         tables: &tables,
         ids: &Ids::default(),
         has_program: &|_| true,
-        owner: &|path| (path == "/home/web").then_some(2005),
+        owner: &|path| (path == "/home/web").then_some(2000),
+        at_home: &[2000, 2001].into(),
     };
     let plan = plan(&[user("other"), user("web")], &facts);
-    assert_eq!(uid(&plan, "web"), Some(2005));
+    assert_eq!(uid(&plan, "web"), Some(2000));
+    // Nor has the first who comes what somebody who is not listed has left in /home.
+    assert_eq!(uid(&plan, "other"), Some(2002));
 }
 
 #[test]
@@ -192,9 +198,16 @@ fn a_home_has_one_owner() {
     let plan = planned(&[entry], &Ids::default());
     assert_eq!(
         told(&plan),
-        ["web.homedir: /home/rancher is the home of rancher"]
+        ["web.homedir: /home/rancher is, holds or is in the home of rancher"]
     );
     assert_eq!(plan.tables.account("web").unwrap().home, "/home/web");
+    for nested in ["/home", "/home/web/inner"] {
+        let mut inner = user("inner");
+        inner.homedir = Some(nested.into());
+        let plan = planned(&[user("web"), inner], &Ids::default());
+        assert_eq!(told(&plan).len(), 1, "{nested}");
+        assert_eq!(plan.tables.account("inner").unwrap().home, "/home/inner");
+    }
 }
 
 #[test]

@@ -76,14 +76,13 @@ pub fn faults(root: &Path, all: &[Rules], check: Check<'_>) -> Vec<(String, Erro
         .collect()
 }
 
-/// Asks visudo(8), which knows what sudo takes.
+/// Asks visudo(8), which knows what sudo takes. Strictly: an alias that nobody defines is a rule that never fits.
 ///
 /// # Errors
 /// Its complaint.
 pub fn visudo(file: &Path) -> Result<(), Error> {
     let output = Command::new(VISUDO)
-        .arg("-c")
-        .arg("-f")
+        .args(["-c", "-s", "-f"])
         .arg(file)
         .stdin(Stdio::null())
         .output()
@@ -209,6 +208,39 @@ mod tests {
         fs::write(root.path().join(FOLDER).join("cloud-config-9.new"), "").unwrap();
         assert_eq!(apply(root.path(), &[], &no_nonsense).len(), 0);
         assert_eq!(names(root.path()), ["mine"]);
+    }
+
+    #[test]
+    fn visudo_judges() {
+        if !Path::new(VISUDO).exists() {
+            assert!(std::env::var_os("CI").is_none(), "missing: {VISUDO}");
+            eprintln!("skipped: needs {VISUDO}");
+            return;
+        }
+        let root = tempfile::tempdir().unwrap();
+        let good = [
+            "ALL=(ALL) NOPASSWD:ALL",
+            "ALL=(root) NOPASSWD:/usr/bin/system-docker ps, PASSWD:/bin/ls",
+        ];
+        let bad = [
+            "ALL=(ALL NOPASSWD:ALL",
+            "ALL=(ALL) docker",
+            "ALL=(ALL) NOPASSWD:NOBODY_DEFINES_IT",
+            "=ALL",
+            "ALL=ALL \\",
+            "ALL=@include /tmp/x",
+        ];
+        let mut all = vec![rules("web", 2000, &good)];
+        let broken = bad.iter().zip(3000..);
+        all.extend(broken.map(|(rule, uid)| rules("bad", uid, &[good[0], rule])));
+        let errors = apply(root.path(), &all, &visudo);
+        assert_eq!(names(root.path()), ["cloud-config-2000"]);
+        let told: Vec<String> = errors.iter().map(|(_, error)| error.to_string()).collect();
+        assert_eq!(told.len(), bad.len(), "{told:?}");
+        assert!(
+            told[0].starts_with("sudo does not understand it: 3:"),
+            "{told:?}"
+        );
     }
 
     #[test]
