@@ -36,6 +36,8 @@ fn people(key: &str) -> String {
     ssh_authorized_keys: ["{key}"]
     sudo: "ALL=(ALL NOPASSWD:ALL"
     shell: /bin/zsh
+    homedir: /home/odd-one
+    passwd: "{HASH}"
   - name: plain
     passwd: hunter2
   - name: "bad:name"
@@ -43,6 +45,14 @@ fn people(key: &str) -> String {
     ssh_authorized_keys: ["{key}"]
   - name: rancher
     groups: [staff]
+  - name: clash
+    uid: 1500
+  - name: svc
+    homedir: /opt/svc
+    no_create_home: true
+    shell: /usr/sbin/nologin
+    hashed_passwd: "{HASH}"
+    lock_passwd: false
 ntp:
   servers: [10.0.2.77, "10.0.2.78 prefer"]
   pools: [pool.example.com]
@@ -50,7 +60,7 @@ ntp:
     )
 }
 
-/// At the second boot: one more before `web`, and the others gone.
+/// Then: one more before `web`, and the others gone.
 const LATER: &str =
     r#"[{name: first}, {name: web, groups: [docker], ssh_authorized_keys: ["KEY"]}]"#;
 
@@ -92,16 +102,14 @@ fn users_and_time_servers() -> Result<()> {
         judge_web(&mut judge, &guest, &logins);
         judge_ops(&mut judge, &logins);
         judge_refused(&mut judge, &guest, &logins);
+        judge_homes(&mut judge, &guest, &logins);
         judge_clock(&mut judge, &guest);
-        let later = LATER.replace("KEY", key.public());
-        judge.check("other users and no clock are configured", || {
-            guest
-                .ssh
-                .ok(&format!("sudo ros config set users '{later}'"))?;
-            guest
-                .ssh
-                .ok("sudo ros config set ntp.enabled false")
-                .map(drop)
+        judge_applied(&mut judge, &guest, &logins, key.public());
+        judge.check("no clock and a broken file are configured", || {
+            guest.ssh.ok("sudo ros config set ntp.enabled false")?;
+            let file = "/var/lib/rancher/conf/cloud-config.d/zz.yml";
+            let write = format!("printf '#cloud-config\\nusers: web\\n' | sudo tee {file}");
+            guest.ssh.ok(&write).map(drop)
         });
         let old = guest.boot_id()?;
         judge.check("reboot", || {
@@ -120,6 +128,12 @@ fn judge_web(judge: &mut Judge, guest: &Guest, logins: &Logins) {
         equal(
             ssh.ok("id -un; id -u; id -gn; pwd; echo $SHELL; stat -c '%U %a' .")?,
             "web\n2000\nweb\n/home/web\n/bin/bash\nweb 700",
+        )
+    });
+    judge.check("web has the comment of the configuration", || {
+        contains(
+            &ssh.ok("grep ^web: /etc/passwd")?,
+            ":Web:/home/web:/bin/bash",
         )
     });
     judge.check("a member of docker needs no sudo for docker", || {
@@ -179,10 +193,12 @@ fn judge_refused(judge: &mut Judge, guest: &Guest, logins: &Logins) {
         [
             "boot.yml:20:11: users.odd.sudo: sudo does not understand it",
             "boot.yml:21:12: users.odd.shell: /bin/zsh is not in the console",
-            "boot.yml:23:13: users.4.passwd: The text is not a password hash",
-            "boot.yml:24:11: users.5.name: `bad:name` is not a user name",
-            "boot.yml:25:11: users.root.name: root is an account of the system",
-            "boot.yml:30:24: ntp.servers.1: `10.0.2.78 prefer`",
+            "boot.yml:23:13: users.odd.passwd: Has no effect",
+            "boot.yml:25:13: users.4.passwd: The text is not a password hash",
+            "boot.yml:26:11: users.5.name: `bad:name` is not a user name",
+            "boot.yml:27:11: users.root.name: root is an account of the system",
+            "boot.yml:32:10: users.clash.uid: 1500 is the id of ops already",
+            "boot.yml:40:24: ntp.servers.1: `10.0.2.78 prefer`",
         ]
         .iter()
         .try_for_each(|part| contains(&text, part))?;
@@ -202,6 +218,28 @@ fn judge_refused(judge: &mut Judge, guest: &Guest, logins: &Logins) {
     });
 }
 
+fn judge_homes(judge: &mut Judge, guest: &Guest, logins: &Logins) {
+    judge.check("a home elsewhere, and a password that is locked", || {
+        equal(
+            logins.odd.ok("pwd; stat -c '%U %a' .")?,
+            "/home/odd-one\nodd 700",
+        )?;
+        let line = guest.ssh.ok("sudo grep ^odd: /etc/shadow")?;
+        ensure(line.starts_with("odd:*:"), || "odd has a password".into())
+    });
+    judge.check("who is to have no home and no shell has none", || {
+        let line = guest.ssh.ok("grep ^svc: /etc/passwd")?;
+        ensure(line.ends_with("::/opt/svc:/usr/sbin/nologin"), || {
+            line.clone()
+        })?;
+        refuses(&guest.ssh, "sudo ls /opt/svc")?;
+        guest.ssh.ok("sudo grep -q '^svc:[$]6[$]' /etc/shadow")?;
+        equal(guest.ssh.ok("id -u ops")?, "1500")?;
+        let clash = guest.ssh.ok("id -u clash")?;
+        ensure(clash != "1500", || clash.clone())
+    });
+}
+
 fn judge_clock(judge: &mut Judge, guest: &Guest) {
     let ssh = &guest.ssh;
     judge.check("chrony's file has the servers and pools", || {
@@ -218,6 +256,37 @@ fn judge_clock(judge: &mut Judge, guest: &Guest) {
     });
 }
 
+/// Without a reboot, as an operator takes somebody's rights away.
+fn judge_applied(judge: &mut Judge, guest: &Guest, logins: &Logins, key: &str) {
+    let ssh = &guest.ssh;
+    let later = LATER.replace("KEY", key);
+    judge.check("other users are configured and applied", || {
+        logins
+            .ops
+            .ok("setsid sleep 1000 > /dev/null 2>&1 < /dev/null &")?;
+        let processes = ssh.ok(PROCESSES_OF_OPS)?;
+        ensure(processes != "0", || "ops has no process to be ended".into())?;
+        ssh.ok(&format!("sudo ros config set users '{later}'"))?;
+        ssh.ok("sudo cloud-init-execute").map(drop)
+    });
+    judge.check("who is taken out has no account and no process", || {
+        ssh.wait_for(
+            &format!("test $({PROCESSES_OF_OPS}) = 0"),
+            Patience::seconds(20),
+        )?;
+        equal(logins.ops.run("true")?.code, 255)?;
+        refuses(ssh, "grep ^ops: /etc/passwd")?;
+        equal(ssh.ok("sudo -n id -u")?, "0")
+    });
+    judge.check("who is left keeps connection and id", || {
+        equal(logins.web.ok("id -u")?, "2000")
+    });
+}
+
+/// busybox's ps does not look by id. One line a process; what has ended and waits to be reaped has no size of memory.
+const PROCESSES_OF_OPS: &str =
+    "cat /proc/[0-9]*/status 2>/dev/null | grep -A12 '^Uid:.1500' | grep -c ^VmSize: || true";
+
 fn judge_later(judge: &mut Judge, guest: &Guest, logins: &Logins) {
     let ssh = &guest.ssh;
     judge.check("web has the same id, whoever else came and went", || {
@@ -231,13 +300,18 @@ fn judge_later(judge: &mut Judge, guest: &Guest, logins: &Logins) {
         equal(logins.ops.run("true")?.code, 255)?;
         refuses(
             ssh,
-            "sudo grep -E '^(ops|odd|plain):' /etc/passwd /etc/shadow",
+            "sudo grep -E '^(ops|odd|plain|svc):' /etc/passwd /etc/shadow",
         )?;
         equal(
             ssh.ok("sudo ls /etc/sudoers.d | grep -c cloud-config || true")?,
             "0",
         )?;
         equal(ssh.ok("stat -c %u /home/ops")?, "1500")
+    });
+    judge.check("a file whose `users` is no list costs only that", || {
+        let answer = ssh.run("sudo ros config validate")?;
+        contains(&answer.text(), "zz.yml:2:8: users: Invalid type")?;
+        ssh.ok("id first").map(drop)
     });
     judge.check(
         "a clock that is left alone has no container that runs",
