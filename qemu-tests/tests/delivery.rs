@@ -123,7 +123,9 @@ fn metadata_service_of_the_cloud_that_the_firmware_names() -> Result<()> {
             equal(guest.ssh.ok("hostname")?, "delivered")
         });
         judge.check("addresses stand in user-data", || {
-            let known = guest.ssh.ok("sudo ros config get rancher.environment.WHERE")?;
+            let known = guest
+                .ssh
+                .ok("sudo ros config get rancher.environment.WHERE")?;
             equal(known, "169.254.169.15 203.0.113.7")
         });
         judge.check("the source is told", || {

@@ -4,6 +4,7 @@
 pub mod cmdline;
 pub mod convert;
 pub mod docker;
+pub mod effects;
 pub mod emit;
 pub mod layers;
 pub mod merge;

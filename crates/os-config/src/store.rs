@@ -2,6 +2,7 @@
 //! The only module of this crate that touches the disk. Owns paths, modes and atomic writes; what the text means is not
 //! its business.
 
+pub mod applied;
 mod files;
 
 use crate::cmdline::Cmdline;
