@@ -1,8 +1,12 @@
 //! Phase `cloud-init`: `ros cloud-init-save --local` fetches the user-data of local datasources; then the configuration is read
 //! again, complete, and applied.
 
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
+
+use os_config::effects::Reader;
+use os_config::store::applied::{FOLDER, record};
 
 use crate::machine::Machine;
 use crate::outcome::{Halted, chain};
@@ -45,5 +49,11 @@ pub fn run(machine: &mut Machine) -> Result<(), Halted> {
         configuration::apply_kernel_settings(machine)?;
     }
     system_docker::run(machine)?;
+    // The clock's service, which sees nothing of /run, begins with what is known now.
+    for reader in [Reader::Boot, Reader::Ntp] {
+        if let Err(error) = record(Path::new(FOLDER), reader, &machine.loaded) {
+            log::warn(&chain(&error));
+        }
+    }
     Ok(())
 }

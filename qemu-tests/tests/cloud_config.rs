@@ -54,9 +54,11 @@ fn all_keys() -> Result<()> {
             .with_word(format!("rancher.state.dev=LABEL={STATE_LABEL}"));
         let guest = stage.boot(&machine)?;
         let mut judge = Judge::of(&stage.name);
+        judge_nothing_pending(&mut judge, &guest);
         judge_files(&mut judge, &guest);
         judge_commands(&mut judge, &guest);
         judge_settings(&mut judge, &guest);
+        judge_apply(&mut judge, &guest);
         judge_ros_config(&mut judge, &guest);
         judge.verdict(&guest.vm.console.tail(40))
     })
@@ -181,6 +183,111 @@ fn judge_ros_config(judge: &mut Judge, guest: &Guest) {
 const BROKEN: &str = "#cloud-config\nhostname: broken\n  wrong: indent\nruncmd: [a\n";
 const WRONG_TYPE: &str =
     "#cloud-config\nrancher:\n  ssh: [not, a, map]\n  environment:\n    STILL: here\n";
+
+/// After a boot everybody acts by the configuration as it is.
+fn judge_nothing_pending(judge: &mut Judge, guest: &Guest) {
+    judge.check("after the boot nothing is left to apply", || {
+        guest
+            .ssh
+            .wait_for("docker version", Patience::seconds(60))?;
+        equal(
+            guest.ssh.ok("sudo ros config apply --dry-run")?,
+            "Nothing has changed.",
+        )
+    });
+}
+
+/// A change of everything that can be applied in another way.
+const CHANGES: &str = "hostname: applied
+ssh_authorized_keys: [KEY, another]
+write_files:
+  - {path: /home/rancher/applied, content: written later}
+  - {path: /etc/chrony/extra, content: x, container: ntp}
+runcmd: [echo again > /home/rancher/runcmd-again]
+ntp: {servers: [192.0.2.9]}
+rancher:
+  sysctl: {vm.swappiness: 9}
+  modules: [dummy, loop]
+  docker: {log_driver: local}
+  ssh: {listen_address: 0.0.0.0, port: 22}
+";
+
+fn judge_apply(judge: &mut Judge, guest: &Guest) {
+    let ssh = &guest.ssh;
+    judge.check("ros config apply --dry-run says what would be done", || {
+        let key = ssh.ok("sudo ros config get ssh_authorized_keys | head -n1 | cut -c3-")?;
+        let changes = CHANGES.replace("KEY", &format!("'{key}'"));
+        ssh.ok_with_input("sudo ros config merge", changes.as_bytes())?;
+        let told = ssh.ok("sudo ros config apply --dry-run")?;
+        for line in [
+            "hostname now",
+            "rancher.modules reboot",
+            "rancher.docker.log_driver restart of docker; containers keep running",
+            "write_files now",
+            "ntp.servers restart of ntp",
+        ] {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            let is_told = told
+                .lines()
+                .any(|said| said.split_whitespace().eq(words.iter().copied()));
+            ensure(is_told, || format!("no `{line}` in\n{told}"))?;
+        }
+        ensure(!told.contains("rancher.ssh"), || told.clone())?;
+        equal(ssh.ok("hostname")?, "configured")
+    });
+    judge.check("ros config apply does it", || {
+        let daemon = ssh.ok("cat /run/ros/docker/dockerd.pid")?;
+        let told = ssh.run("sudo ros config apply 2>&1")?;
+        equal(told.code, 0)?;
+        for said in ["rancher.modules: `sudo reboot`", "ros service restart ntp"] {
+            contains(&told.stdout, said)?;
+        }
+        ssh.wait_for("hostname | grep -x applied", Patience::seconds(30))?;
+        equal(ssh.ok("cat /proc/sys/vm/swappiness")?, "9")?;
+        equal(ssh.ok("cat /home/rancher/applied")?, "written later")?;
+        equal(ssh.ok("cat /home/rancher/runcmd-again")?, "again")?;
+        contains(&ssh.ok("cat ~/.ssh/authorized_keys")?, "another")?;
+        ssh.wait_for("docker version", Patience::seconds(60))?;
+        equal(
+            ssh.ok("docker info --format '{{.LoggingDriver}}'")?,
+            "local",
+        )?;
+        ensure(ssh.ok("cat /run/ros/docker/dockerd.pid")? != daemon, || {
+            "dockerd was not started again".into()
+        })?;
+        contains(
+            &ssh.ok("sudo system-docker exec ntp cat /etc/chrony/sources.d/cloud-config.sources")?,
+            "192.0.2.9",
+        )
+    });
+    judge.check("what is left is for the reboot", || {
+        let left = ssh.ok("sudo ros config apply --dry-run --format json")?;
+        let left: String = left.split_whitespace().collect();
+        equal(
+            left.as_str(),
+            r#"[{"by":["boot"],"key":"rancher.modules"}]"#,
+        )
+    });
+    judge.check("a restart of the console puts its keys into effect", || {
+        let started = "sudo system-docker inspect --format '{{.State.StartedAt}}' console";
+        let before = ssh.ok(started)?;
+        ssh.ok("sudo ros config set rancher.disable '[autologin]'")?;
+        contains(
+            &ssh.ok("sudo ros config apply --dry-run")?,
+            "restart of console; ends logins",
+        )?;
+        // The connection ends with the console.
+        drop(ssh.run("sudo ros config apply"));
+        ssh.drop_connection();
+        ssh.wait_for(
+            &format!(
+                "test \"$({started})\" != '{before}' && ! sudo ros config apply --dry-run | grep disable"
+            ),
+            Patience::seconds(60),
+        )
+        .map(drop)
+    });
+}
 
 #[test]
 fn broken_files_are_named_and_do_not_stop_the_boot() -> Result<()> {

@@ -1,6 +1,7 @@
 //! `ros config`: show, change, export and check the configuration.
 //! Owns what these commands print and their exit codes; the configuration itself is `os_config`'s business.
 
+mod apply;
 mod convert;
 
 use crate::outcome::Outcome;
@@ -51,6 +52,12 @@ enum ConfigCommand {
     /// Merge a YAML file, or standard input, into the saved configuration
     #[command(after_help = "Example:\n  ros config merge -i cloud-config.yml")]
     Merge(InputArgs),
+    /// Show what has changed since it was read, and have it read again
+    ///
+    /// What needs no new start is done at once, services are restarted, and what needs a reboot is told. The console comes last: its new start ends
+    /// logins.
+    #[command(after_help = "Examples:\n  sudo ros config apply --dry-run\n  sudo ros config apply")]
+    Apply(apply::ApplyArgs),
     /// Print the user's configuration
     #[command(
         after_help = "Example:\n  ros config export --full --private -o /home/rancher/config.yml"
@@ -144,6 +151,7 @@ pub fn run(args: ConfigArgs) -> Outcome {
             Ok(ExitCode::SUCCESS)
         }
         ConfigCommand::Merge(args) => merge(&args),
+        ConfigCommand::Apply(args) => apply::run(&args),
         ConfigCommand::Export(args) => export(&args),
         ConfigCommand::Validate(args) => validate(&args),
         ConfigCommand::Images(args) => images(&args),

@@ -2,6 +2,7 @@
 //!
 //! One module a service; each owns what its doc comment says and nothing else. The programs are chosen by the `ros` binary.
 
+pub mod applied;
 pub mod cloud_init;
 pub mod compose;
 pub mod console;

@@ -18,6 +18,8 @@ pub enum Reader {
     Services,
     /// The server of the cluster, service `control-plane`.
     Server,
+    /// The clock's service, `ntp`.
+    Ntp,
     /// The user's Docker.
     Docker,
     /// The console, at its start.
@@ -28,11 +30,12 @@ pub enum Reader {
 
 impl Reader {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Settings,
         Self::Network,
         Self::Services,
         Self::Server,
+        Self::Ntp,
         Self::Docker,
         Self::Console,
         Self::Boot,
@@ -46,6 +49,7 @@ impl Reader {
             Self::Network => "network",
             Self::Services => "services",
             Self::Server => "server",
+            Self::Ntp => "ntp",
             Self::Docker => "docker",
             Self::Console => "console",
             Self::Boot => "boot",
@@ -60,6 +64,9 @@ const READERS: &[(&str, &[Reader])] = &[
     ("write_files", &[Reader::Settings]),
     ("mounts", &[Reader::Settings]),
     ("runcmd", &[Reader::Settings]),
+    ("users", &[Reader::Settings]),
+    ("ntp", &[Reader::Ntp]),
+    ("ntp.enabled", &[Reader::Boot]),
     ("bootcmd", &[Reader::Boot]),
     ("rancher.environment", &[Reader::Services, Reader::Console]),
     ("rancher.services", &[Reader::Services]),

@@ -21,6 +21,7 @@ use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
+use os_config::effects::Reader;
 use os_config::store::{Loaded, Place, load_running};
 use os_config::types::Config;
 use os_config::{Cmdline, Metadata};
@@ -29,6 +30,7 @@ use serde_json::Value;
 
 use self::services::Cloud;
 use self::source::{Clients, Source};
+use crate::applied;
 use crate::log::{Chain, Log};
 use crate::network;
 
@@ -128,6 +130,8 @@ pub fn save(reach: Reach) -> Result<(), Error> {
             if let Err(error) = network::reload(&network::Paths::default()) {
                 LOG.warn(format_args!("netconf is not told: {error}"));
             }
+            // The clock's service starts after this, and sees nothing of /run.
+            applied::note(LOG, Reader::Ntp, &load_running());
             fs::write(DONE, "").map_err(|error| Error::Stamp(DONE, error))?;
             saved
         }

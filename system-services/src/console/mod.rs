@@ -26,6 +26,7 @@ use std::sync::mpsc::{self, Sender};
 
 use kernel::signals::Signals;
 use os_config::Problem;
+use os_config::effects::Reader;
 use os_config::store::{Loaded, load_running};
 use os_config::types::Ssh;
 
@@ -35,6 +36,7 @@ use self::accounts::Password;
 use self::hooks::Runner;
 use self::logins::Milestone;
 use self::users::Person;
+use crate::applied;
 use crate::files;
 use crate::log::{Chain, Log};
 use crate::network;
@@ -65,6 +67,8 @@ pub enum Error {
 pub fn run() -> Result<(), Error> {
     let signals = Signals::block().map_err(Error::Signals)?;
     let loaded = load_running();
+    applied::note(LOG, Reader::Settings, &loaded);
+    applied::note(LOG, Reader::Console, &loaded);
     let login = prepare(&loaded);
     let respawn = Respawn::default();
     let programs = logins::programs(&loaded);
@@ -100,6 +104,11 @@ fn prepare(loaded: &Loaded) -> ssh::Login {
     write_profile(loaded, problems);
     apply_settings(loaded);
     write_keys(loaded);
+    write_own_files(loaded);
+    login
+}
+
+fn write_own_files(loaded: &Loaded) {
     for error in write_files::apply(
         Path::new("/"),
         &loaded.config.write_files,
@@ -107,7 +116,6 @@ fn prepare(loaded: &Loaded) -> ssh::Login {
     ) {
         LOG.failure(&error);
     }
-    login
 }
 
 /// Host keys and sshd_config. Making keys takes a while at the first start: the hooks, and with them the user's Docker, do not wait for it.
@@ -120,6 +128,20 @@ fn prepare_ssh(ssh: &Ssh, login: ssh::Login) {
 
 /// `runcmd` and the rest, in the order of RancherOS 1.x.
 fn run_hooks(loaded: &Loaded, tell: &Sender<Milestone>) {
+    mount(loaded);
+    let runner = runner(loaded);
+    runner.run_commands(&loaded.config.runcmd);
+    runner.run_script(Path::new("/var/lib/rancher/conf/cloud-config-script"));
+    runner.run_script(Path::new("/opt/rancher/bin/start.sh"));
+    write_done();
+    // Nobody listens any more when the logins did not wait.
+    tell.send(Milestone::Released).ok();
+    runner.run_script(Path::new("/etc/rc.local"));
+    tell.send(Milestone::Finished).ok();
+}
+
+/// `mounts`, and the homes that these have covered.
+fn mount(loaded: &Loaded) {
     let config = &loaded.config;
     for entry in &config.mounts {
         report(mounts::apply(entry));
@@ -137,19 +159,14 @@ fn run_hooks(loaded: &Loaded, tell: &Sender<Milestone>) {
         make_homes(loaded);
         write_keys(loaded);
     }
-    let rancher = &config.rancher;
-    let runner = Runner::new(
+}
+
+fn runner(loaded: &Loaded) -> Runner {
+    let rancher = &loaded.config.rancher;
+    Runner::new(
         Path::new(hooks::LOG_FILE),
         profile::proxies(&rancher.network, &rancher.environment),
-    );
-    runner.run_commands(&config.runcmd);
-    runner.run_script(Path::new("/var/lib/rancher/conf/cloud-config-script"));
-    runner.run_script(Path::new("/opt/rancher/bin/start.sh"));
-    write_done();
-    // Nobody listens any more when the logins did not wait.
-    tell.send(Milestone::Released).ok();
-    runner.run_script(Path::new("/etc/rc.local"));
-    tell.send(Milestone::Finished).ok();
+    )
 }
 
 /// Sysctls and host name again: user data from the network came after init had set them.
@@ -165,22 +182,48 @@ fn apply_settings(loaded: &Loaded) {
 /// `ros cloud-init-execute`: applies settings, users, keys, files and hooks of the present configuration again, by hand.
 pub fn execute() {
     let loaded = load_running();
+    applied::note(LOG, Reader::Settings, &loaded);
     apply_settings(&loaded);
-    make_users(&loaded);
-    if configured_hash(&loaded).is_some() {
-        // The kernel command line's still wins.
-        set_password(&loaded);
-    }
+    apply_users(&loaded);
     write_keys(&loaded);
-    for error in write_files::apply(
-        Path::new("/"),
-        &loaded.config.write_files,
-        write_files::DEFAULT_CONTAINER,
-    ) {
-        LOG.failure(&error);
-    }
+    write_own_files(&loaded);
     let (tell, _told) = mpsc::channel();
     run_hooks(&loaded, &tell);
+}
+
+/// For `ros config apply`: does what the changed keys say that needs no new start of anything. What fails is logged.
+pub fn apply(loaded: &Loaded, changed: &[&str]) {
+    let has = |top: &str| {
+        let mut rests = changed.iter().filter_map(|key| key.strip_prefix(top));
+        rests.any(|rest| rest.is_empty() || rest.starts_with('.'))
+    };
+    applied::note(LOG, Reader::Settings, loaded);
+    if has("rancher.sysctl") {
+        apply_settings(loaded);
+    }
+    if has("users") {
+        apply_users(loaded);
+    }
+    if has("users") || has("ssh_authorized_keys") {
+        write_keys(loaded);
+    }
+    if has("write_files") {
+        write_own_files(loaded);
+    }
+    if has("mounts") {
+        mount(loaded);
+    }
+    if has("runcmd") {
+        runner(loaded).run_commands(&loaded.config.runcmd);
+    }
+}
+
+fn apply_users(loaded: &Loaded) {
+    make_users(loaded);
+    if configured_hash(loaded).is_some() {
+        // The kernel command line's still wins.
+        set_password(loaded);
+    }
 }
 
 /// What of `users` cannot be done in this console, as findings for people.

@@ -11,12 +11,14 @@ use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use os_config::Config;
+use os_config::effects::Reader;
 use serde_json::Value;
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{Signal as Stream, SignalKind, signal};
 
 use super::settings::{DEFAULT_CONFIG, Settings};
 use super::{CONFIG_FILE, Error, LOG, PID_FILE, ping, promises, setup, tls};
+use crate::applied;
 use crate::files::{make_directory, write_atomically};
 use crate::manager::USER_SOCKET;
 
@@ -36,7 +38,9 @@ const PROBE: Duration = Duration::from_millis(20);
 
 /// Runs until SIGTERM, or until the daemon cannot be started.
 pub fn run() -> Result<(), Error> {
-    let config = os_config::store::load_running().config;
+    let loaded = os_config::store::load_running();
+    applied::note(LOG, Reader::Docker, &loaded);
+    let config = loaded.config;
     promises::wait(&config);
     prepare(&config);
     let runtime = tokio::runtime::Builder::new_current_thread()

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use os_config::effects::Reader;
 use os_config::node::Node;
 use os_config::store::Loaded;
 use os_config::types::Ordered;
@@ -10,6 +11,7 @@ use os_config::types::Ordered;
 use super::catalog::{BadInclude, Catalog};
 use super::credentials::Credentials;
 use super::graph::Graph;
+use crate::applied;
 use crate::cloud_init::network_is_wanted;
 use crate::compose::{Condition, Project, Sources, Variables};
 
@@ -42,6 +44,14 @@ impl Desired {
     #[must_use]
     pub fn load() -> Self {
         Self::new(&os_config::store::load_running())
+    }
+
+    /// The same, for the manager itself: what it says is done from now on.
+    #[must_use]
+    pub fn load_to_act() -> Self {
+        let loaded = os_config::store::load_running();
+        applied::note(super::LOG, Reader::Services, &loaded);
+        Self::new(&loaded)
     }
 
     /// From a configuration.

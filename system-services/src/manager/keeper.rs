@@ -66,7 +66,7 @@ pub struct Keeper {
 impl Keeper {
     /// Reads the configuration and waits for the system's Docker.
     pub async fn new() -> Self {
-        let desired = Desired::load();
+        let desired = Desired::load_to_act();
         let system = Engine::wait(SYSTEM_SOCKET, Duration::from_millis(20)).await;
         let events = Arc::new(Notify::new());
         tokio::spawn(watch(system.clone(), Arc::clone(&events)));
@@ -95,7 +95,7 @@ impl Keeper {
 
     /// Reads the configuration again and tries everything at once.
     pub fn reload(&mut self) {
-        self.desired = Desired::load();
+        self.desired = Desired::load_to_act();
         self.history.clear_failures();
         self.images.forget();
         // Who asked waits for news.

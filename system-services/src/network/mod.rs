@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use os_config::effects::Reader;
 use os_config::store::load_running;
 use os_config::{Config, Problem, Severity};
 use rtnetlink::{Handle, MulticastGroup};
@@ -30,6 +31,7 @@ use tokio::time::Instant;
 use self::desired::Desired;
 use self::dhcp::Dhcp;
 use self::observe::{Observed, observe};
+use crate::applied;
 use crate::files;
 use crate::log::{Chain, Log};
 
@@ -95,7 +97,12 @@ pub fn run() -> Result<(), Error> {
         let stop = async {
             terminate.recv().await;
         };
-        serve(&Paths::default(), || load_running().config, stop).await
+        let load = || {
+            let loaded = load_running();
+            applied::note(LOG, Reader::Network, &loaded);
+            loaded.config
+        };
+        serve(&Paths::default(), load, stop).await
     })
 }
 

@@ -7,11 +7,14 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use os_config::effects::Reader;
 use os_config::types::ServerSettings;
+use system_services::log::Log;
 
 use crate::cluster::error::{Error, Result};
 use crate::outcome::Outcome;
 
+const LOG: Log = Log::of("control-plane");
 /// Where a program with the server in it is looked for when this one has none.
 const PLACES: [&str; 2] = ["/var/lib/rancher/bin/ros", "/opt/rancher/bin/ros"];
 /// What a new cluster's first start says goes here and not into the log: it is secret.
@@ -21,7 +24,9 @@ const FOLDER: &str = "/var/lib/rancher/server";
 
 /// Does not return when it goes well.
 pub fn run() -> Outcome {
-    let cluster = os_config::store::load_running().config.rancher.cluster;
+    let loaded = os_config::store::load_running();
+    system_services::applied::note(LOG, Reader::Server, &loaded);
+    let cluster = loaded.config.rancher.cluster;
     let Some(settings) = cluster.server.settings() else {
         return Err("`rancher.cluster.server` is not set: there is no server to run".into());
     };
