@@ -236,7 +236,7 @@ fn judge_apply(judge: &mut Judge, guest: &Guest) {
         equal(ssh.ok("hostname")?, "configured")
     });
     judge.check("ros config apply does it", || {
-        let daemon = ssh.ok("cat /run/ros/docker/dockerd.pid")?;
+        let daemon = ssh.ok("sudo cat /run/ros/docker/dockerd.pid")?;
         let told = ssh.run("sudo ros config apply 2>&1")?;
         equal(told.code, 0)?;
         for said in ["rancher.modules: `sudo reboot`", "ros service restart ntp"] {
@@ -252,9 +252,10 @@ fn judge_apply(judge: &mut Judge, guest: &Guest) {
             ssh.ok("docker info --format '{{.LoggingDriver}}'")?,
             "local",
         )?;
-        ensure(ssh.ok("cat /run/ros/docker/dockerd.pid")? != daemon, || {
-            "dockerd was not started again".into()
-        })?;
+        ensure(
+            ssh.ok("sudo cat /run/ros/docker/dockerd.pid")? != daemon,
+            || "dockerd was not started again".into(),
+        )?;
         contains(
             &ssh.ok("sudo system-docker exec ntp cat /etc/chrony/sources.d/cloud-config.sources")?,
             "192.0.2.9",
