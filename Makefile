@@ -7,7 +7,7 @@ PACKAGES := bc bison btrfs-progs build-essential ca-certificates ccache cpio deb
 # What the program `ros` alone is built with.
 ROS_PACKAGES := build-essential ca-certificates libprotobuf-dev protobuf-compiler
 # Servers that only the tests meet: whoever just builds does not want them on the machine.
-TEST_PACKAGES := aardvark-dns etcd-client etcd-server iperf3 socat sudo
+TEST_PACKAGES := aardvark-dns etcd-client etcd-server iperf3 openssl socat sudo
 
 CARGO ?= cargo
 IMAGE := $(CARGO) run --quiet --package image-build --

@@ -269,6 +269,27 @@ fn judge_apply(judge: &mut Judge, guest: &Guest) {
             r#"[{"by":["boot"],"key":"rancher.modules"}]"#,
         )
     });
+    judge.check("Docker on the network takes whoever has a certificate, and nobody else", || {
+        ssh.ok("sudo ros tls generate --server -H docker.example.com")?;
+        ssh.ok("sudo ros tls generate")?;
+        ssh.ok("sudo ros config set rancher.docker.tls true && sudo ros config apply")?;
+        let version = |options: &str| {
+            format!("docker {options} -H tcp://127.0.0.1:2376 version --format '{{{{.Server.Version}}}}'")
+        };
+        ssh.wait_for(&version("--tlsverify"), Patience::seconds(60))?;
+        let own = "ip -4 -o addr show eth0 | awk '{print $4}' | cut -d/ -f1";
+        ssh.ok(&format!("docker --tlsverify -H tcp://$({own}):2376 version"))?;
+        // The daemon's certificate is good for no client.
+        let files = "--tls --tlscert /etc/docker/tls/server-cert.pem --tlskey /etc/docker/tls/server-key.pem";
+        for stranger in ["--tls", files] {
+            let refused = ssh.run(&format!("sudo {} 2>&1", version(stranger)))?;
+            ensure(refused.code != 0, || refused.text())?;
+            contains(&refused.stdout, "certificate")?;
+        }
+        equal(ssh.ok("stat -c '%a %U' ~/.docker/key.pem")?, "600 rancher")?;
+        let exported = ssh.ok("sudo ros config export")?;
+        ensure(!exported.contains("PRIVATE KEY"), || "a key is exported".into())
+    });
     judge.check("a restart of the console puts its keys into effect", || {
         let started = "sudo system-docker inspect --format '{{.State.StartedAt}}' console";
         let before = ssh.ok(started)?;

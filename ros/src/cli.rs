@@ -12,7 +12,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::env::{CompleteEnv, Shells};
 
 use crate::outcome::{Outcome, UNKNOWN_COMMAND, WRONG_USAGE};
-use crate::{cluster, config, dev, env, manager, os, power, programs, service};
+use crate::{cluster, config, dev, env, manager, os, power, programs, service, tls};
 
 /// Variable by which a shell asks what may follow.
 const COMPLETE: &str = "ROS_COMPLETE";
@@ -43,6 +43,8 @@ pub enum Command {
     /// List, start, stop and configure system services
     #[command(alias = "s")]
     Service(service::ServiceArgs),
+    /// Make certificates for Docker on the network
+    Tls(tls::TlsArgs),
     /// The operating system: version
     Os(os::OsArgs),
     /// Print the version and the image it came from (also `ros -v`)
@@ -153,6 +155,7 @@ pub fn run(command: Command) -> Outcome {
     match command {
         Command::Config(args) => config::run(args),
         Command::Service(args) => service::run(args),
+        Command::Tls(args) => tls::run(args),
         Command::Os(args) => os::run(args),
         Command::Version => os::print_version(),
         Command::Dev(args) => dev::run(args),
@@ -207,7 +210,7 @@ fn needs_root(command: &Command) -> bool {
         Command::Program(program) => programs::needs_root(program),
         Command::Manager(command) => manager::needs_root(command),
         Command::Config(args) => config::needs_root(args),
-        Command::Service(_) | Command::Power(_) => true,
+        Command::Service(_) | Command::Tls(_) | Command::Power(_) => true,
     }
 }
 

@@ -14,6 +14,7 @@ mod power;
 mod programs;
 mod service;
 mod table;
+mod tls;
 
 use std::process::ExitCode;
 

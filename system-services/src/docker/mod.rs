@@ -4,6 +4,7 @@
 //! Owns `/run/ros/docker/`, `/run/docker-done` and the process of the user's dockerd. The containers are not ours: containerd, which
 //! PID 1 runs, holds their shims, so that they outlive the daemon.
 
+pub mod certificates;
 mod ping;
 mod promises;
 mod settings;

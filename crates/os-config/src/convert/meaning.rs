@@ -75,11 +75,11 @@ static NOTES: [Note; 14] = [
         "Means something else here: Debian's dhcpcd gets these arguments, and one process for this link alone",
         "see that they are what it knows",
     ),
-    without_effect(
+    differs(
         "rancher.docker.ca_key",
         Need::Nothing,
-        "No effect here: there is no `ros tls`",
-        "make certificates elsewhere, and keep this key there",
+        "Means something else here: `ros tls generate` signs with it if it is in PKCS #8",
+        "`openssl pkcs8 -topk8 -nocrypt` turns the `RSA PRIVATE KEY` of old into that",
     ),
     without_effect(
         "rancher.docker.selinux_enabled",
