@@ -269,7 +269,8 @@ fn problems_in(text: &[u8], file: &str) -> Vec<Problem> {
         let loaded = layers.resolve();
         let of_services = findings(&loaded).into_iter();
         let of_users = system_services::console::complaints(&loaded);
-        let found = of_services.chain(of_users);
+        let of_network = system_services::network::complaints(&loaded);
+        let found = of_services.chain(of_users).chain(of_network);
         problems.extend(found.filter(|found| found.file == file));
     }
     problems
@@ -278,10 +279,11 @@ fn problems_in(text: &[u8], file: &str) -> Vec<Problem> {
 /// What is wrong now, and what init found at boot that is in no file: user-data that cannot be used, keys without effect.
 fn problems_here() -> Vec<Problem> {
     let loaded = store::load_running();
+    let of_network = system_services::network::complaints(&loaded);
     let of_services = findings(&loaded);
     let of_users = system_services::console::complaints(&loaded);
     let mut problems = loaded.problems;
-    problems.extend(system_services::network::complaints(&loaded.config));
+    problems.extend(of_network);
     problems.extend(of_users);
     problems.extend(of_services);
     let bytes = fs::read(BOOT_PROBLEMS).unwrap_or_default();

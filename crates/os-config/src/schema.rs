@@ -6,6 +6,7 @@ mod accounts;
 mod check;
 mod formats;
 mod keys;
+mod links;
 mod suggest;
 mod view;
 

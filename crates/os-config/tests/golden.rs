@@ -82,11 +82,42 @@ groups:
 #[test]
 fn keys_without_effect_are_named() {
     expect(
-        "rancher:\n  console: debian\n  network:\n    interfaces:\n      eth0: {bond: bond0}\n  state: {rngd: true}\n",
+        "rancher:\n  console: debian\n  network:\n    interfaces:\n      eth0: {wifi_network: home}\n  state: {rngd: true}\n",
         &[
             "Warning cloud-config.yml:2:12: rancher.console: Not supported yet; it has no effect",
-            "Warning cloud-config.yml:5:20: rancher.network.interfaces.eth0.bond: Not supported yet; it has no effect",
+            "Warning cloud-config.yml:5:28: rancher.network.interfaces.eth0.wifi_network: Not supported yet; it has no effect",
             "Warning cloud-config.yml:6:17: rancher.state.rngd: Has no effect; the kernel gathers its randomness itself; remove it",
+        ],
+    );
+}
+
+#[test]
+fn bonds_bridges_and_vlans() {
+    let text = "\
+rancher:
+  network:
+    interfaces:
+      eth0: {bond: a-name-too-long-for-a-link}
+      eth1: {bridge: br/0}
+      eth2:
+        vlans: 100,4095
+      eth3: {vlans: '100,200:a:b'}
+      bond0:
+        bond_opts: {mode: fastest, miimon: often, lacp_rte: fast, lacp_rate: 1, use_carrier: true}
+      br0: {bridge: true}
+      bond1: {vlans: 7, bond_opts: {mode: 802.3ad, arp_ip_target: '10.0.0.1,10.0.0'}}
+";
+    expect(
+        text,
+        &[
+            "Error cloud-config.yml:4:20: rancher.network.interfaces.eth0.bond: `a-name-too-long-for-a-link` is not the name of a link; write at most 15 characters without space, `/` and `:`",
+            "Error cloud-config.yml:5:22: rancher.network.interfaces.eth1.bridge: `br/0` is not true, false or the name of a bridge; write true for a bridge, or for its members its name, of at most 15 characters",
+            "Error cloud-config.yml:7:16: rancher.network.interfaces.eth2.vlans: `100,4095` is not a list of VLANs; write it like \"100,200:name\": numbers from 1 to 4094, names of at most 15 characters",
+            "Error cloud-config.yml:8:21: rancher.network.interfaces.eth3.vlans: `100,200:a:b` is not a list of VLANs; write it like \"100,200:name\": numbers from 1 to 4094, names of at most 15 characters",
+            "Error cloud-config.yml:10:27: rancher.network.interfaces.bond0.bond_opts.mode: `fastest` is not one of the allowed values; write one of `balance-rr`, `active-backup`, `balance-xor`, `broadcast`, `802.3ad`, `balance-tlb`, `balance-alb`, `0`, `1`, `2`, `3`, `4`, `5`, `6`",
+            "Error cloud-config.yml:10:44: rancher.network.interfaces.bond0.bond_opts.miimon: `often` is not a number; write a whole number from 0 to 2147483647",
+            "Error cloud-config.yml:10:51: rancher.network.interfaces.bond0.bond_opts.lacp_rte: Additional property lacp_rte is not allowed; did you mean `lacp_rate`?",
+            "Error cloud-config.yml:12:67: rancher.network.interfaces.bond1.bond_opts.arp_ip_target: `10.0.0.1,10.0.0` is not a list of IPv4 addresses; write it like \"192.168.1.1,192.168.1.2\", at most 16",
         ],
     );
 }

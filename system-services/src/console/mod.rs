@@ -299,7 +299,7 @@ fn write_profile(loaded: &Loaded, found: Vec<Problem>) {
         .ok()
         .and_then(|text| serde_json::from_slice(&text).ok())
         .unwrap_or_default();
-    problems.extend(network::complaints(&loaded.config));
+    problems.extend(network::complaints(loaded));
     problems.extend(found);
     let kernel = rustix::system::uname();
     let issue = profile::issue(profile::Banner {

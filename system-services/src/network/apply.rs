@@ -1,6 +1,9 @@
 //! Carries out the steps of a plan through rtnetlink(7). Idempotent; an error is logged and the next step tried, for one bad link must not
 //! keep the others down.
 
+mod links;
+
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::process::Stdio;
 use std::time::Duration;
@@ -10,8 +13,9 @@ use netlink_packet_route::address::{AddressAttribute, AddressMessage, AddressPro
 use netlink_packet_route::link::LinkMessage;
 use netlink_packet_route::route::{RouteMessage, RouteProtocol};
 use rtnetlink::{Handle, LinkUnspec, RouteMessageBuilder};
+use tokio::time::Instant;
 
-use super::desired::Cidr;
+use super::cidr::Cidr;
 use super::observe::MARK;
 use super::plan::{LinkId, Reach, Step};
 use crate::log::{Chain, Log};
@@ -19,6 +23,8 @@ use crate::log::{Chain, Log};
 const LOG: Log = Log::of("netconf");
 /// Longest time for a user's command: a hanging hook must not keep the machine off the network.
 const HOOK_LIMIT: Duration = Duration::from_secs(30);
+/// Before a step that failed is tried again.
+const PAUSE: Duration = Duration::from_secs(5);
 
 /// Why a step failed.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +63,10 @@ fn advice(error: &rtnetlink::Error) -> &'static str {
         100 => " (the link is down)",
         // ENODEV
         19 => " (the link has gone)",
+        // EOPNOTSUPP
+        95 => " (the kernel has no such kind of link, or its module is missing)",
+        // ELOOP
+        40 => " (it would be a member of itself)",
         // EINVAL
         22 => " (the kernel does not accept the value)",
         // EPERM
@@ -65,19 +75,73 @@ fn advice(error: &rtnetlink::Error) -> &'static str {
     }
 }
 
-/// Carries out `steps` in order, logging each, and each failure.
-pub async fn apply(handle: &Handle, steps: &[Step]) {
+/// Steps that failed. They are tried again after a pause and not at the next event: some raise events themselves, without end.
+#[derive(Debug, Default)]
+pub struct Refused {
+    steps: BTreeMap<String, Refusal>,
+}
+
+#[derive(Debug)]
+struct Refusal {
+    again: Instant,
+    error: String,
+}
+
+impl Refused {
+    /// True when `step` failed the last time.
+    #[must_use]
+    pub fn holds(&self, step: &Step) -> bool {
+        self.steps.contains_key(&step.to_string())
+    }
+}
+
+/// Carries out `steps` in order, logging each, and each failure once. Returns when to try the refused ones again.
+pub async fn apply(handle: &Handle, steps: &[Step], refused: &mut Refused) -> Option<Instant> {
+    let mut before = std::mem::take(&mut refused.steps);
     for step in steps {
-        LOG.info(step);
-        if let Err(error) = carry_out(handle, step).await {
-            LOG.error(Chain(&error));
+        let text = step.to_string();
+        let last = before.remove(&text);
+        if let Some(refusal) = &last
+            && Instant::now() < refusal.again
+        {
+            refused.steps.extend(last.map(|refusal| (text, refusal)));
+            continue;
+        }
+        if last.is_none() {
+            LOG.info(&text);
+        }
+        let Err(error) = carry_out(handle, step).await else {
+            continue;
+        };
+        let shown = Chain(&error).to_string();
+        if last.is_none_or(|refusal| refusal.error != shown) {
+            LOG.error(&shown);
+        }
+        if !matches!(step, Step::Run { .. }) {
+            let again = Instant::now() + PAUSE;
+            let refusal = Refusal {
+                again,
+                error: shown,
+            };
+            refused.steps.insert(text, refusal);
         }
     }
+    refused.steps.values().map(|refusal| refusal.again).min()
 }
 
 async fn carry_out(handle: &Handle, step: &Step) -> Result<(), Error> {
     let result = match step {
         Step::Run { command, .. } => return run(command).await,
+        Step::Make { name, what } => links::make(handle, name, what).await,
+        Step::Remove { link, .. } => links::remove(handle, link).await,
+        Step::Tune { link, option } => links::tune(handle, link, option).await,
+        Step::Join {
+            link,
+            master,
+            of,
+            mark,
+        } => links::join(handle, (link, master), *of, *mark).await,
+        Step::Leave { link, mark } => links::leave(handle, link, *mark).await,
         Step::Mtu { link, mtu } => {
             set(
                 handle,
@@ -115,6 +179,8 @@ async fn carry_out(handle: &Handle, step: &Step) -> Result<(), Error> {
 
 /// Somebody was quicker: the address or route is there.
 const EEXIST: u32 = 17;
+/// Somebody was quicker: the link has gone.
+const ENODEV: u32 = 19;
 /// Somebody was quicker: the route has gone.
 const ESRCH: u32 = 3;
 /// Somebody was quicker: the address has gone.

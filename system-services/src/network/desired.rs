@@ -2,62 +2,17 @@
 //!
 //! Owns the rules by which an entry of `rancher.network.interfaces` matches a link.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
-use std::str::FromStr;
 
 use os_config::Config;
 use os_config::types::Interface;
 
+use super::cidr::Cidr;
+use super::complaint::Complaint;
+use super::links::{Made, Member, Vlan, stack};
 use super::observe::Observed;
-
-/// An address with its prefix length.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Cidr {
-    /// The address.
-    pub address: IpAddr,
-    /// Leading bits that name the network.
-    pub prefix: u8,
-}
-
-impl Cidr {
-    /// True when `other` is in the same network.
-    #[must_use]
-    pub fn contains(&self, other: IpAddr) -> bool {
-        let shift = |bits: u32| bits.saturating_sub(u32::from(self.prefix));
-        match (self.address, other) {
-            (IpAddr::V4(a), IpAddr::V4(b)) => {
-                let differing = u32::from(a) ^ u32::from(b);
-                differing.checked_shr(shift(32)).unwrap_or(0) == 0
-            }
-            (IpAddr::V6(a), IpAddr::V6(b)) => {
-                let differing = u128::from(a) ^ u128::from(b);
-                differing.checked_shr(shift(128)).unwrap_or(0) == 0
-            }
-            _ => false,
-        }
-    }
-}
-
-impl fmt::Display for Cidr {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}/{}", self.address, self.prefix)
-    }
-}
-
-impl FromStr for Cidr {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Self, ()> {
-        let (address, prefix) = text.trim().split_once('/').ok_or(())?;
-        let address: IpAddr = address.parse().map_err(|_| ())?;
-        let prefix: u8 = prefix.parse().map_err(|_| ())?;
-        let longest = if address.is_ipv4() { 32 } else { 128 };
-        (prefix <= longest)
-            .then_some(Self { address, prefix })
-            .ok_or(())
-    }
-}
 
 /// What a rule applies to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,7 +26,9 @@ pub enum Matcher {
 }
 
 impl Matcher {
-    fn parse(text: &str) -> Self {
+    /// Reads the name of an entry, or its `match`.
+    #[must_use]
+    pub fn parse(text: &str) -> Self {
         let text = text.trim();
         let mac = text
             .strip_prefix("mac=")
@@ -152,6 +109,10 @@ pub struct Setup {
     pub mtu: Option<u32>,
     /// A link-local IPv4 address.
     pub ipv4ll: bool,
+    /// What it is a member of.
+    pub member: Option<Member>,
+    /// The VLANs on it.
+    pub vlans: Vec<Vlan>,
     /// Commands before.
     pub pre_up: Vec<String>,
     /// Commands after.
@@ -162,7 +123,12 @@ impl Setup {
     /// True when the DHCP client looks after the link.
     #[must_use]
     pub fn uses_dhcp(&self) -> bool {
-        self.dhcp == Some(true) || self.ipv4ll
+        self.member.is_none() && (self.dhcp == Some(true) || self.ipv4ll)
+    }
+
+    /// True when the network is not up without the link.
+    fn is_awaited(&self) -> bool {
+        !self.addresses.is_empty() || self.member.is_some() || !self.vlans.is_empty()
     }
 }
 
@@ -180,8 +146,10 @@ pub struct Rule {
 pub struct Desired {
     /// In the order of the files.
     pub rules: Vec<Rule>,
+    /// Bonds and bridges to make, by name.
+    pub made: BTreeMap<String, Made>,
     /// What cannot be done as configured, for people.
-    pub complaints: Vec<String>,
+    pub complaints: Vec<Complaint>,
 }
 
 impl Desired {
@@ -189,9 +157,20 @@ impl Desired {
     #[must_use]
     pub fn of(config: &Config) -> Self {
         let mut desired = Self::default();
-        for (name, interface) in &config.rancher.network.interfaces {
-            let matcher = Matcher::parse(interface.matches.as_deref().unwrap_or(name));
-            let setup = setup(name, interface, &mut desired.complaints);
+        let interfaces = &config.rancher.network.interfaces;
+        let matchers: Vec<Matcher> = interfaces
+            .iter()
+            .map(|(name, entry)| Matcher::parse(entry.matches.as_deref().unwrap_or(name)))
+            .collect();
+        let stack = stack(interfaces, &matchers, &mut desired.complaints);
+        desired.made = stack.made;
+        let entries = interfaces.iter().zip(matchers).zip(stack.entries);
+        for (((name, interface), matcher), stacking) in entries {
+            let setup = Setup {
+                member: stacking.member,
+                vlans: stacking.vlans,
+                ..setup(name, interface, &mut desired.complaints)
+            };
             desired.rules.push(Rule { matcher, setup });
         }
         if desired.rules.is_empty() {
@@ -205,55 +184,70 @@ impl Desired {
         desired
     }
 
-    /// The setup of a link: the best fitting rule's, the first of equals.
+    /// The rule of a link: the best fitting one, the first of equals.
     #[must_use]
-    pub fn setup_of(&self, name: &str, mac: &str) -> Option<&Setup> {
-        let mut best: Option<(usize, &Setup)> = None;
+    pub fn rule_of(&self, name: &str, mac: &str) -> Option<&Rule> {
+        let mut best: Option<(usize, &Rule)> = None;
         for rule in &self.rules {
             if let Some(fit) = rule.matcher.fit(name, mac)
                 && best.is_none_or(|(other, _)| fit > other)
             {
-                best = Some((fit, &rule.setup));
+                best = Some((fit, rule));
             }
         }
-        best.map(|(_, setup)| setup)
+        best.map(|(_, rule)| rule)
     }
 
-    /// Static links that a name or a MAC asks for and that are not there (yet).
+    /// Links with static addresses, members and links below VLANs that a name or a MAC asks for and that are not there (yet).
     #[must_use]
     pub fn missing(&self, observed: &Observed) -> Vec<String> {
         self.rules
             .iter()
-            .filter(|rule| !rule.setup.addresses.is_empty())
+            .filter(|rule| rule.setup.is_awaited())
             .filter(|rule| !matches!(rule.matcher, Matcher::Glob(_)))
             .filter(|rule| {
                 !observed
                     .links
                     .iter()
-                    .any(|link| rule.matcher.fit(&link.name, &link.mac).is_some())
+                    .any(|link| rule.matcher.fit(&link.name, link.own_mac()).is_some())
             })
             .map(|rule| rule.matcher.to_string())
             .collect()
     }
 }
 
-fn setup(name: &str, interface: &Interface, complaints: &mut Vec<String>) -> Setup {
-    let mut complain = |text: String| complaints.push(format!("interfaces.{name}: {text}"));
+fn setup(name: &str, interface: &Interface, complaints: &mut Vec<Complaint>) -> Setup {
+    let mut complain = |key: &str, what: String| {
+        complaints.push(Complaint {
+            interface: name.to_owned(),
+            key: key.to_owned(),
+            what,
+        });
+    };
     let mut addresses = Vec::new();
-    for text in interface.address.iter().chain(&interface.addresses) {
+    let one = interface.address.iter().map(|text| ("address", text));
+    let more = interface.addresses.iter().map(|text| ("addresses", text));
+    for (key, text) in one.chain(more) {
         match text.parse::<Cidr>() {
             Ok(cidr) if addresses.contains(&cidr) => {}
             Ok(cidr) => addresses.push(cidr),
-            Err(()) => complain(format!(
-                "`{text}` is not an address with prefix length, such as 192.168.1.5/24; ignored"
-            )),
+            Err(()) => {
+                let example = "such as 192.168.1.5/24; ignored";
+                let what = format!("`{text}` is not an address with prefix length, {example}");
+                complain(key, what);
+            }
         }
     }
     let mut gateways = Vec::new();
-    for text in interface.gateway.iter().chain(&interface.gateway_ipv6) {
+    let four = interface.gateway.iter().map(|text| ("gateway", text));
+    let six = interface
+        .gateway_ipv6
+        .iter()
+        .map(|text| ("gateway_ipv6", text));
+    for (key, text) in four.chain(six) {
         match text.parse::<IpAddr>() {
             Ok(gateway) => gateways.push(gateway),
-            Err(_) => complain(format!("gateway `{text}` is not an address; ignored")),
+            Err(_) => complain(key, format!("`{text}` is not an address; ignored")),
         }
     }
     Setup {
@@ -263,6 +257,8 @@ fn setup(name: &str, interface: &Interface, complaints: &mut Vec<String>) -> Set
         gateways,
         mtu: (interface.mtu > 0).then_some(interface.mtu),
         ipv4ll: interface.ipv4ll,
+        member: None,
+        vlans: Vec::new(),
         pre_up: interface.pre_up.clone(),
         post_up: interface.post_up.clone(),
     }
@@ -298,8 +294,8 @@ mod tests {
         ]);
         let address = |name, mac| {
             desired
-                .setup_of(name, mac)
-                .map(|setup| setup.addresses[0].to_string())
+                .rule_of(name, mac)
+                .map(|rule| rule.setup.addresses[0].to_string())
         };
         assert_eq!(
             address("eth0", "00:00:00:00:00:00"),
@@ -317,42 +313,28 @@ mod tests {
     #[test]
     fn globs_leave_container_links_alone() {
         let desired = desired(&[("*", "10.0.0.1/8"), ("docker0", "10.0.0.2/8")]);
-        assert!(desired.setup_of("lo", "").is_none());
-        assert!(desired.setup_of("veth12", "").is_none());
-        assert!(desired.setup_of("docker0", "").is_some());
+        assert!(desired.rule_of("lo", "").is_none());
+        assert!(desired.rule_of("veth12", "").is_none());
+        assert!(desired.rule_of("docker0", "").is_some());
     }
 
     #[test]
     fn nothing_configured_means_dhcp_on_ethernet() {
         let desired = Desired::of(&Config::default());
-        assert_eq!(desired.setup_of("eth3", "").unwrap().dhcp, Some(true));
-        assert!(desired.setup_of("wlan0", "").is_none());
+        assert_eq!(desired.rule_of("eth3", "").unwrap().setup.dhcp, Some(true));
+        assert!(desired.rule_of("wlan0", "").is_none());
     }
 
     #[test]
     fn what_cannot_be_done_is_said() {
         let found = desired(&[("eth0", "10.0.0.1")]);
+        let texts: Vec<String> = found.complaints.iter().map(ToString::to_string).collect();
         assert_eq!(
-            found.complaints,
+            texts,
             [
-                "interfaces.eth0: `10.0.0.1` is not an address with prefix length, such as 192.168.1.5/24; ignored"
+                "interfaces.eth0.address: `10.0.0.1` is not an address with prefix length, such as 192.168.1.5/24; ignored"
             ]
         );
-    }
-
-    #[test]
-    fn networks_contain_their_addresses() {
-        let cidr: Cidr = "10.1.2.3/24".parse().unwrap();
-        assert!(cidr.contains("10.1.2.254".parse().unwrap()));
-        assert!(!cidr.contains("10.1.3.1".parse().unwrap()));
-        let host: Cidr = "10.1.2.3/32".parse().unwrap();
-        assert!(!host.contains("10.1.2.1".parse().unwrap()));
-        let all: Cidr = "10.1.2.3/0".parse().unwrap();
-        assert!(all.contains("1.1.1.1".parse().unwrap()));
-        let six: Cidr = "fd00::1/64".parse().unwrap();
-        assert!(six.contains("fd00::ffff".parse().unwrap()));
-        assert!(!six.contains("fd01::1".parse().unwrap()));
-        assert_eq!("10.0.0.1/33".parse::<Cidr>(), Err(()));
     }
 
     #[test]

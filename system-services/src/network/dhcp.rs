@@ -3,7 +3,7 @@
 //! Owns those processes, their configuration and the lease files that the hook writes. dhcpcd sets addresses and routes itself; names are
 //! `names.rs`'s.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
 use std::io;
@@ -16,7 +16,7 @@ use tokio::process::{Child, Command};
 use tokio::time::Instant;
 
 use super::names::{Lease, Leases};
-use super::plan::DhcpLink;
+use super::plan::{DhcpLink, Wants};
 use crate::log::Log;
 
 const LOG: Log = Log::of("netconf");
@@ -27,29 +27,28 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 /// Configuration of the client for `links`.
 ///
-/// No ARP probe and no initial delay: each costs seconds and guards against what a server-side check has excluded. `nodev`: it must not wait
-/// for udev. `persistent`: stopping the client, as at a restart of the container, leaves the network up.
+/// No ARP probe of a lease and no initial delay: each costs seconds and guards against what a server-side check has excluded. A link-local
+/// address has no server, and dhcpcd takes none with `noarp`. `nodev`: it must not wait for udev. `persistent`: stopping the client, as at a restart of the container, leaves the network up.
 #[must_use]
 pub fn configuration(links: &[&DhcpLink], hook: &Path, folder: &Path) -> String {
     let mut text = String::from("# Written by netconf.\n");
     let names: Vec<&str> = links.iter().map(|link| link.name.as_str()).collect();
     // Writing to a String cannot fail.
     writeln!(text, "allowinterfaces {}", names.join(" ")).ok();
-    text.push_str("denyinterfaces lo docker* veth* br-*\n");
     text.push_str(
-        "ipv4only\nnoarp\nnodelay\nnodev\npersistent\nclientid\nhostname\ntimeout 0\nreboot 0\n",
+        "ipv4only\nnodelay\nnodev\npersistent\nclientid\nhostname\ntimeout 0\nreboot 0\n",
     );
     text.push_str("option domain_name_servers, domain_name, domain_search, host_name\n");
     text.push_str("option classless_static_routes, interface_mtu\n");
     writeln!(text, "script {}", hook.display()).ok();
     writeln!(text, "env {}", folder_variable(folder)).ok();
     for link in links {
-        let only = if link.link_local {
-            "nodhcp"
-        } else {
-            "noipv4ll"
+        let not = match link.wants {
+            Wants::Lease => "noarp\nnoipv4ll\n",
+            Wants::LinkLocal => "nodhcp\n",
+            Wants::Either => "",
         };
-        writeln!(text, "interface {}\n{only}", link.name).ok();
+        write!(text, "interface {}\n{not}", link.name).ok();
     }
     text
 }
@@ -74,6 +73,7 @@ pub struct Dhcp {
     folder: PathBuf,
     hook: PathBuf,
     configuration: String,
+    served: BTreeSet<String>,
     clients: BTreeMap<String, Client>,
 }
 
@@ -92,8 +92,24 @@ impl Dhcp {
             folder: folder.to_path_buf(),
             hook: hook.to_path_buf(),
             configuration: String::new(),
+            served: BTreeSet::new(),
             clients: BTreeMap::new(),
         })
+    }
+
+    /// Lets go of links that are not in `links`, before others set them up: the client that serves all lets go of none when it reads its
+    /// file again, and would bring the address back, so it is ended and its successor serves the rest.
+    pub async fn let_go(&mut self, links: &[DhcpLink]) {
+        let served: BTreeSet<String> = links.iter().map(|link| link.name.clone()).collect();
+        let dropped: Vec<String> = self.served.difference(&served).cloned().collect();
+        self.served = served;
+        for name in &dropped {
+            self.end(name).await;
+            self.forget(name);
+        }
+        if !dropped.is_empty() {
+            self.end(MASTER).await;
+        }
     }
 
     /// Sees to it that exactly `links` are looked after.
@@ -255,21 +271,44 @@ impl Dhcp {
             signal(client, Signal::SIGTERM);
         }
         for client in self.clients.values_mut() {
-            if let Some(child) = &mut client.child {
-                let ended = tokio::time::timeout(Duration::from_secs(3), child.wait()).await;
-                if ended.is_err()
-                    && let Err(error) = child.kill().await
-                {
-                    LOG.warn(format_args!("DHCP client does not end: {error}"));
-                }
-            }
+            ended(client).await;
         }
         self.clients.clear();
+    }
+
+    /// The lease of a link that is no longer looked after names no servers any more.
+    fn forget(&self, link: &str) {
+        let path = self.folder.join("leases").join(link);
+        if let Err(error) = fs::remove_file(&path)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            LOG.warn(format_args!("{}: {error}", path.display()));
+        }
+    }
+
+    /// Ends the client of this name and waits for it.
+    async fn end(&mut self, name: &str) {
+        if let Some(mut client) = self.clients.remove(name) {
+            signal(&client, Signal::SIGTERM);
+            ended(&mut client).await;
+        }
     }
 
     fn stop_one(&mut self, name: &str) {
         if let Some(client) = self.clients.remove(name) {
             signal(&client, Signal::SIGTERM);
+        }
+    }
+}
+
+/// Waits for the end of a client that was told to end.
+async fn ended(client: &mut Client) {
+    if let Some(child) = &mut client.child {
+        let ended = tokio::time::timeout(Duration::from_secs(3), child.wait()).await;
+        if ended.is_err()
+            && let Err(error) = child.kill().await
+        {
+            LOG.warn(format_args!("DHCP client does not end: {error}"));
         }
     }
 }
@@ -293,19 +332,27 @@ mod tests {
 
     #[test]
     fn only_the_links_of_the_plan_are_served() {
-        let link = |name: &str, link_local| DhcpLink {
+        let link = |name: &str, wants| DhcpLink {
             name: name.into(),
             arguments: None,
-            link_local,
+            wants,
         };
         let text = configuration(
-            &[&link("eth0", false), &link("eth1", true)],
+            &[
+                &link("eth0", Wants::Lease),
+                &link("br-lan", Wants::Either),
+                &link("eth1", Wants::LinkLocal),
+            ],
             Path::new("/hook"),
             Path::new("/run/x"),
         );
-        assert!(text.contains("\nallowinterfaces eth0 eth1\n"), "{text}");
-        assert!(text.contains("\ninterface eth0\nnoipv4ll\n"), "{text}");
-        assert!(text.ends_with("\ninterface eth1\nnodhcp\n"), "{text}");
+        assert!(
+            text.contains("\nallowinterfaces eth0 br-lan eth1\n"),
+            "{text}"
+        );
+        let blocks =
+            "\ninterface eth0\nnoarp\nnoipv4ll\ninterface br-lan\ninterface eth1\nnodhcp\n";
+        assert!(text.ends_with(blocks), "{text}");
     }
 
     #[test]

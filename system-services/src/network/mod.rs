@@ -1,19 +1,24 @@
 //! `ros netconf`: the network, main process of container `network`.
 //!
-//! Owns the addresses and default routes that carry our mark (`observe::MARK`), the DHCP clients, `/etc/resolv.conf`, the own lines of
+//! Owns the addresses and default routes that carry our mark (`observe::MARK`), the links of our groups (`observe::MADE`), the DHCP clients, `/etc/resolv.conf`, the own lines of
 //! `/etc/hosts`, the host name once DHCP may give it, and `/run/network-done`. Level-triggered: a link that appears, a lease or a timer only
 //! wakes it; then it reads everything, plans, and carries the plan out. It needs no udev and starts at once.
 
 mod apply;
+mod bond;
+mod cidr;
+mod complaint;
 mod desired;
 mod dhcp;
+mod links;
 mod names;
 mod observe;
 mod plan;
 #[cfg(test)]
 mod plan_tests;
+#[cfg(test)]
+mod stack_tests;
 
-use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -21,16 +26,18 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use os_config::effects::Reader;
 use os_config::store::load_running;
-use os_config::{Config, Problem, Severity};
+use os_config::{Config, Loaded, Problem};
 use rtnetlink::{Handle, MulticastGroup};
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::Instant;
 
+use self::apply::Refused;
 use self::desired::Desired;
 use self::dhcp::Dhcp;
 use self::observe::{Observed, observe};
+use self::plan::{Known, Step};
 use crate::applied;
 use crate::files;
 use crate::log::{Chain, Log};
@@ -106,22 +113,13 @@ pub fn run() -> Result<(), Error> {
     })
 }
 
-/// What of `rancher.network` this release cannot do, or cannot read, as findings for people.
+/// What of `rancher.network.interfaces` cannot be done as configured, with its place in the files.
 #[must_use]
-pub fn complaints(config: &Config) -> Vec<Problem> {
-    let finding = |what| Problem {
-        severity: Severity::Warning,
-        file: String::new(),
-        line: 0,
-        column: 0,
-        key: "rancher.network".into(),
-        what,
-        advice: String::new(),
-    };
-    Desired::of(config)
+pub fn complaints(loaded: &Loaded) -> Vec<Problem> {
+    Desired::of(&loaded.config)
         .complaints
-        .into_iter()
-        .map(finding)
+        .iter()
+        .map(|complaint| complaint.placed(loaded))
         .collect()
 }
 
@@ -215,7 +213,9 @@ struct Netconf {
     handle: Handle,
     config: Config,
     desired: Desired,
-    known: BTreeSet<u32>,
+    known: Known,
+    refused: Refused,
+    obstacles: Vec<String>,
     dhcp: Dhcp,
     started: Instant,
     done: bool,
@@ -232,7 +232,9 @@ impl Netconf {
             handle,
             desired,
             config,
-            known: BTreeSet::new(),
+            known: Known::default(),
+            refused: Refused::default(),
+            obstacles: Vec::new(),
             started: Instant::now(),
             done: false,
             host_name: String::new(),
@@ -254,16 +256,19 @@ impl Netconf {
             LOG.warn(complaint);
         }
         self.config = config;
-        self.known.clear();
+        self.known = Known::default();
+        self.refused = Refused::default();
+        self.obstacles.clear();
     }
 
     /// Brings everything to what is wanted; returns when to look again though nothing happens.
     async fn settle(&mut self) -> Result<Option<Instant>, Error> {
         let observed = observe(&self.handle).await.map_err(Error::Observe)?;
         let plan = plan::plan(&self.desired, &observed, &self.known);
-        self.known.retain(|index| plan.links.contains(index));
-        apply::apply(&self.handle, &plan.steps).await;
-        self.known.extend(&plan.links);
+        self.report(&plan.obstacles);
+        self.dhcp.let_go(&plan.dhcp).await;
+        let again = apply::apply(&self.handle, &plan.steps, &mut self.refused).await;
+        self.remember(&plan);
         if let Err(error) = self.dhcp.keep(&plan.dhcp) {
             LOG.error(format_args!("DHCP client: {error}"));
         }
@@ -273,10 +278,26 @@ impl Netconf {
             self.finish().await;
         }
         let glance = (!self.done).then(|| Instant::now() + GLANCE);
-        Ok(match (retry, glance) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        })
+        Ok([retry, glance, again].into_iter().flatten().min())
+    }
+
+    /// Says what stands in the way, once.
+    fn report(&mut self, obstacles: &[String]) {
+        for obstacle in obstacles {
+            if !self.obstacles.contains(obstacle) {
+                LOG.error(obstacle);
+            }
+        }
+        self.obstacles = obstacles.to_vec();
+    }
+
+    fn remember(&mut self, plan: &plan::Plan) {
+        self.known.links.clone_from(&plan.links);
+        for step in &plan.steps {
+            if let Step::Make { name, .. } = step {
+                self.known.made.insert(name.clone());
+            }
+        }
     }
 
     /// Every static link that is named is there and one lease has come; or no more can be expected in time.
@@ -289,7 +310,8 @@ impl Netconf {
             ));
             return true;
         }
-        if !self.desired.missing(observed).is_empty() {
+        let builds = |step: &Step| step.builds() && !self.refused.holds(step);
+        if !self.desired.missing(observed).is_empty() || plan.steps.iter().any(builds) {
             return false;
         }
         if plan.links.is_empty() {

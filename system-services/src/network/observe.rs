@@ -1,6 +1,6 @@
 //! Links, addresses and default routes as the kernel has them, read whole through rtnetlink(7).
 //!
-//! Reads only. What is ours carries [`MARK`].
+//! Reads only. Addresses and routes that are ours carry [`MARK`], links a group: [`MADE`], [`JOINED`] or [`MADE_AND_JOINED`].
 
 use std::net::IpAddr;
 
@@ -9,16 +9,44 @@ use netlink_packet_route::AddressFamily;
 use netlink_packet_route::address::{
     AddressAttribute, AddressFlags, AddressMessage, AddressProtocol, AddressScope,
 };
-use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+use netlink_packet_route::link::{
+    InfoBond, InfoBondPort, InfoData, InfoKind, InfoPortData, InfoVlan, LinkAttribute, LinkFlags,
+    LinkInfo, LinkMessage,
+};
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteType,
 };
 use rtnetlink::{Handle, RouteMessageBuilder};
 
-use super::desired::Cidr;
+use super::cidr::Cidr;
 
 /// Protocol number (IFA_PROTO, rtm_protocol) of the addresses and routes that we set: what carries it may be removed by us.
 pub const MARK: u8 = 82;
+/// Group (IFLA_GROUP) of the links that we made: they may be removed by us.
+pub const MADE: u32 = 82;
+/// Group of the links that somebody else made and that we made members: they may be released by us.
+pub const JOINED: u32 = 83;
+/// Group of the links that we made, and made members.
+pub const MADE_AND_JOINED: u32 = 84;
+
+/// What a link is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Kind {
+    /// A card, or something that is none of the others.
+    #[default]
+    Card,
+    /// A bond with its mode and options.
+    Bond(Vec<InfoBond>),
+    /// A bridge.
+    Bridge,
+    /// A VLAN.
+    Vlan {
+        /// Its number.
+        id: u16,
+        /// Number of the link below it.
+        parent: u32,
+    },
+}
 
 /// A network link.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -27,7 +55,7 @@ pub struct Link {
     pub index: u32,
     /// Its name.
     pub name: String,
-    /// Hardware address, lower case with colons; empty when there is none.
+    /// Hardware address, lower case with colons; empty when there is none. Of a bond's member its own, not the one the bond gave it.
     pub mac: String,
     /// MTU in bytes.
     pub mtu: u32,
@@ -35,6 +63,36 @@ pub struct Link {
     pub up: bool,
     /// A cable is in and the other side is up.
     pub carrier: bool,
+    /// What it is.
+    pub kind: Kind,
+    /// Number of the bond or bridge that it is a member of.
+    pub master: Option<u32>,
+    /// The kernel's group of links: ours, or somebody's.
+    pub group: u32,
+}
+
+impl Link {
+    /// We made it.
+    #[must_use]
+    pub fn is_made(&self) -> bool {
+        matches!(self.group, MADE | MADE_AND_JOINED)
+    }
+
+    /// We made it a member.
+    #[must_use]
+    pub fn is_joined(&self) -> bool {
+        matches!(self.group, JOINED | MADE_AND_JOINED)
+    }
+
+    /// The hardware address to match by; empty for bonds, bridges and VLANs, which bear that of a link below.
+    #[must_use]
+    pub fn own_mac(&self) -> &str {
+        if self.kind == Kind::Card {
+            &self.mac
+        } else {
+            ""
+        }
+    }
 }
 
 /// An address on a link.
@@ -46,7 +104,7 @@ pub struct Address {
     pub cidr: Cidr,
     /// We set it.
     pub ours: bool,
-    /// Set by hand or by a program; not by a router advertisement, and not link-local.
+    /// Set by hand or by a program, a DHCP client too; not by a router advertisement, and not link-local.
     pub settled: bool,
 }
 
@@ -115,11 +173,62 @@ fn link(message: &LinkMessage) -> Link {
         match attribute {
             LinkAttribute::IfName(name) => link.name.clone_from(name),
             LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
-            LinkAttribute::Address(bytes) => link.mac = mac(bytes),
+            LinkAttribute::Address(bytes) if link.mac.is_empty() => link.mac = mac(bytes),
+            LinkAttribute::Controller(index) => link.master = (*index > 0).then_some(*index),
+            LinkAttribute::Group(group) => link.group = *group,
+            LinkAttribute::LinkInfo(infos) => {
+                link.kind = kind(infos, &message.attributes);
+                if let Some(bytes) = mac_before_bond(infos) {
+                    link.mac = mac(bytes);
+                }
+            }
             _ => {}
         }
     }
     link
+}
+
+fn kind(infos: &[LinkInfo], attributes: &[LinkAttribute]) -> Kind {
+    let data = infos.iter().find_map(|info| match info {
+        LinkInfo::Data(data) => Some(data),
+        _ => None,
+    });
+    let kind = infos.iter().find_map(|info| match info {
+        LinkInfo::Kind(kind) => Some(kind),
+        _ => None,
+    });
+    match (kind, data) {
+        (Some(InfoKind::Bridge), _) => Kind::Bridge,
+        (Some(InfoKind::Bond), Some(InfoData::Bond(options))) => Kind::Bond(options.clone()),
+        (Some(InfoKind::Vlan), Some(InfoData::Vlan(options))) => {
+            let id = options.iter().find_map(|option| match option {
+                InfoVlan::Id(id) => Some(*id),
+                _ => None,
+            });
+            let parent = attributes.iter().find_map(|attribute| match attribute {
+                LinkAttribute::Link(parent) => Some(*parent),
+                _ => None,
+            });
+            Kind::Vlan {
+                id: id.unwrap_or_default(),
+                parent: parent.unwrap_or_default(),
+            }
+        }
+        _ => Kind::Card,
+    }
+}
+
+/// A bond gives its members one hardware address; the kernel keeps their own.
+fn mac_before_bond(infos: &[LinkInfo]) -> Option<&Vec<u8>> {
+    infos.iter().find_map(|info| match info {
+        LinkInfo::PortData(InfoPortData::BondPort(port)) => {
+            port.iter().find_map(|item| match item {
+                InfoBondPort::PermHwaddr(bytes) => Some(bytes),
+                _ => None,
+            })
+        }
+        _ => None,
+    })
 }
 
 fn mac(bytes: &[u8]) -> String {
@@ -149,8 +258,9 @@ fn address(message: &AddressMessage) -> Option<Address> {
         link: message.header.index,
         cidr,
         ours,
-        settled: flags.contains(AddressFlags::Permanent)
-            && message.header.scope == AddressScope::Universe,
+        // A lease has an end; so has an address that the kernel made of a router advertisement, but that is IPv6.
+        settled: message.header.scope == AddressScope::Universe
+            && (cidr.address.is_ipv4() || flags.contains(AddressFlags::Permanent)),
     })
 }
 

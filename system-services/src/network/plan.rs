@@ -1,132 +1,18 @@
 //! What to do so that the links become what the configuration says. Pure: same input, same steps; each step says why.
 
-use std::collections::BTreeSet;
-use std::fmt;
-use std::net::IpAddr;
+mod links;
+mod step;
 
-use super::desired::{Cidr, Desired, Setup};
-use super::observe::{Link, Observed};
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::desired::{Desired, Matcher, Setup};
+use super::links::Member;
+use super::observe::{JOINED, Kind, Link, MADE_AND_JOINED, Observed};
+pub use step::{LinkId, Make, Master, Reach, Step};
 
 /// Default routes that we set: this plus the number of the link, so that several links have an order, and all come before DHCP's (1000 and
 /// more).
 const METRIC: u32 = 100;
-
-/// One thing to do.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Step {
-    /// A command of `pre_up` or `post_up`, `$iface` replaced.
-    Run {
-        /// The link it is for.
-        link: String,
-        /// The command.
-        command: String,
-    },
-    /// Set the MTU.
-    Mtu {
-        /// Number and name of the link.
-        link: LinkId,
-        /// Bytes.
-        mtu: u32,
-    },
-    /// Set the link up.
-    Up {
-        /// Number and name of the link.
-        link: LinkId,
-    },
-    /// Take an address away.
-    RemoveAddress {
-        /// Number and name of the link.
-        link: LinkId,
-        /// The address.
-        cidr: Cidr,
-        /// Why.
-        why: &'static str,
-    },
-    /// Add an address.
-    AddAddress {
-        /// Number and name of the link.
-        link: LinkId,
-        /// The address.
-        cidr: Cidr,
-    },
-    /// Take a default route away.
-    RemoveRoute {
-        /// Number and name of the link.
-        link: LinkId,
-        /// Its gateway.
-        gateway: IpAddr,
-        /// Its metric.
-        metric: u32,
-    },
-    /// Add a default route.
-    AddRoute {
-        /// Number and name of the link.
-        link: LinkId,
-        /// Its gateway.
-        gateway: IpAddr,
-        /// Its metric.
-        metric: u32,
-        /// Whether the gateway lies outside the link's networks.
-        reach: Reach,
-    },
-}
-
-/// Where a gateway is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reach {
-    /// In a network of the link.
-    Network,
-    /// Beyond it; the kernel is told to believe that it is there.
-    OnLink,
-}
-
-/// A link as steps name it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LinkId {
-    /// The kernel's number.
-    pub index: u32,
-    /// Its name, for people.
-    pub name: String,
-}
-
-impl fmt::Display for Step {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Run { link, command } => write!(formatter, "{link}: run {command}"),
-            Self::Mtu { link, mtu } => write!(formatter, "{}: MTU {mtu}", link.name),
-            Self::Up { link } => write!(formatter, "{}: set up", link.name),
-            Self::RemoveAddress { link, cidr, why } => {
-                write!(formatter, "{}: remove {cidr} ({why})", link.name)
-            }
-            Self::AddAddress { link, cidr } => write!(formatter, "{}: add {cidr}", link.name),
-            Self::RemoveRoute {
-                link,
-                gateway,
-                metric,
-            } => write!(
-                formatter,
-                "{}: remove default route via {gateway} metric {metric} (not configured)",
-                link.name
-            ),
-            Self::AddRoute {
-                link,
-                gateway,
-                metric,
-                reach,
-            } => {
-                let beyond = match reach {
-                    Reach::Network => "",
-                    Reach::OnLink => " (outside the link's networks)",
-                };
-                write!(
-                    formatter,
-                    "{}: default route via {gateway} metric {metric}{beyond}",
-                    link.name
-                )
-            }
-        }
-    }
-}
 
 /// A link that a DHCP client looks after.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -135,8 +21,19 @@ pub struct DhcpLink {
     pub name: String,
     /// Arguments in place of ours.
     pub arguments: Option<String>,
-    /// Only a link-local address is wanted, no lease.
-    pub link_local: bool,
+    /// What the client is to bring.
+    pub wants: Wants,
+}
+
+/// The addresses that a DHCP client brings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wants {
+    /// A lease.
+    Lease,
+    /// A link-local address, no lease.
+    LinkLocal,
+    /// A lease, and a link-local address while there is none (RFC 3927, 1.9).
+    Either,
 }
 
 /// Everything to do now.
@@ -148,30 +45,94 @@ pub struct Plan {
     pub dhcp: Vec<DhcpLink>,
     /// Links that are ours to set up, by number: known from now on.
     pub links: BTreeSet<u32>,
+    /// What stands in the way of the configuration, for people.
+    pub obstacles: Vec<String>,
 }
 
-/// Plans. `known` are the links that an earlier plan of this run has set up: their hooks are not run again, what somebody has since added to
-/// them is his, and one that he has set down stays down.
+/// What earlier plans of this run, with this configuration, have done.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Known {
+    /// Links that were set up: their hooks are not run again, what somebody has since added to them is his, and one that he has set down
+    /// stays down.
+    pub links: BTreeSet<u32>,
+    /// Names of links that were made: they are not made again for an option that the kernel has refused.
+    pub made: BTreeSet<String>,
+}
+
+/// Plans: first what is stacked on what, then what each link has.
 #[must_use]
-pub fn plan(desired: &Desired, observed: &Observed, known: &BTreeSet<u32>) -> Plan {
+pub fn plan(desired: &Desired, observed: &Observed, known: &Known) -> Plan {
     let mut plan = Plan::default();
+    let setups: BTreeMap<u32, Setup> = observed
+        .links
+        .iter()
+        .filter_map(|link| Some((link.index, setup_of(desired, link)?)))
+        .collect();
+    let going = links::plan(desired, observed, (&setups, known), &mut plan);
     for link in &observed.links {
-        let Some(setup) = desired.setup_of(&link.name, &link.mac) else {
+        let Some(setup) = setups.get(&link.index) else {
             continue;
         };
+        if going.contains(&link.index) {
+            continue;
+        }
+        let meeting = Meeting::from(!known.links.contains(&link.index));
+        if let Some(member) = &setup.member {
+            // Without its bond or bridge it waits; that one's coming wakes us.
+            let Some(master) = master_of(member, observed, &going) else {
+                continue;
+            };
+            plan.links.insert(link.index);
+            let steps = member_steps(setup, (link, master), observed, meeting);
+            plan.steps.extend(steps);
+            continue;
+        }
         plan.links.insert(link.index);
         if setup.uses_dhcp() {
             plan.dhcp.push(DhcpLink {
                 name: link.name.clone(),
                 arguments: setup.dhcp_args.clone(),
-                link_local: setup.dhcp != Some(true),
+                wants: match (setup.dhcp, setup.ipv4ll) {
+                    (Some(true), true) => Wants::Either,
+                    (Some(true), false) => Wants::Lease,
+                    _ => Wants::LinkLocal,
+                },
             });
         }
-        let new = !known.contains(&link.index);
-        plan.steps.extend(steps(setup, link, observed, new.into()));
+        plan.steps.extend(steps(setup, link, observed, meeting));
     }
     plan.dhcp.sort_by(|a, b| a.name.cmp(&b.name));
     plan
+}
+
+/// The best rule's setup. A glob makes no made link a member, nor lays VLANs on it: `eth*` also fits `eth0.100`. A link that we made and
+/// nobody speaks of is set up, and no more.
+fn setup_of(desired: &Desired, link: &Link) -> Option<Setup> {
+    let Some(rule) = desired.rule_of(&link.name, link.own_mac()) else {
+        let ours = link.is_made() || desired.made.contains_key(&link.name);
+        return (ours && link.kind != Kind::Card).then(Setup::default);
+    };
+    let mut setup = rule.setup.clone();
+    if link.kind != Kind::Card && matches!(rule.matcher, Matcher::Glob(_)) {
+        setup.member = None;
+        setup.vlans.clear();
+    }
+    Some(setup)
+}
+
+/// The bond or bridge, if it is there and stays.
+fn master_of<'a>(
+    member: &Member,
+    observed: &'a Observed,
+    going: &BTreeSet<u32>,
+) -> Option<&'a Link> {
+    observed.links.iter().find(|link| {
+        let kind = match member {
+            Member::Bond(_) => matches!(link.kind, Kind::Bond(_)),
+            Member::Bridge(_) => link.kind == Kind::Bridge,
+        };
+        kind && link.name == member.master() && !going.contains(&link.index)
+    })
 }
 
 /// Whether a link was set up before in this run.
@@ -206,6 +167,59 @@ fn steps(setup: &Setup, link: &Link, observed: &Observed, meeting: Meeting) -> V
     // Without a link that is up the kernel takes no route; its coming up wakes us again.
     if link.up || first {
         steps.extend(routes(setup, link, observed, meeting));
+    }
+    if first {
+        steps.extend(hooks(&setup.post_up, link));
+    }
+    steps
+}
+
+/// A member has no addresses of its own; the bond sets it up itself.
+fn member_steps(
+    setup: &Setup,
+    (link, master): (&Link, &Link),
+    observed: &Observed,
+    meeting: Meeting,
+) -> Vec<Step> {
+    let bare = Setup {
+        dhcp: Some(false),
+        addresses: Vec::new(),
+        gateways: Vec::new(),
+        ..setup.clone()
+    };
+    let first = meeting == Meeting::First;
+    let mut steps = Vec::new();
+    if first {
+        steps.extend(hooks(&setup.pre_up, link));
+    }
+    if let Some(mtu) = setup.mtu.filter(|mtu| *mtu != link.mtu) {
+        steps.push(Step::Mtu {
+            link: id(link),
+            mtu,
+        });
+    }
+    steps.extend(addresses(&bare, link, observed, meeting));
+    steps.extend(routes(&bare, link, observed, meeting));
+    // Once met, one that somebody has put elsewhere is his.
+    let joins = link.master != Some(master.index) && (first || link.master.is_none());
+    if joins {
+        steps.push(Step::Join {
+            link: id(link),
+            master: id(master),
+            mark: if link.is_made() {
+                MADE_AND_JOINED
+            } else {
+                JOINED
+            },
+            of: match setup.member {
+                Some(Member::Bond(_)) => Master::Bond,
+                _ => Master::Bridge,
+            },
+        });
+    }
+    let opened_by_bond = joins && matches!(master.kind, Kind::Bond(_));
+    if first && !link.up && !opened_by_bond {
+        steps.push(Step::Up { link: id(link) });
     }
     if first {
         steps.extend(hooks(&setup.post_up, link));

@@ -1,21 +1,19 @@
 //! Golden plans: configuration and state in, steps as text out.
 
-use std::collections::BTreeSet;
-
 use os_config::Config;
 use os_config::types::Interface;
 
 use super::desired::Desired;
 use super::observe::{Address, Link, Observed, Route};
-use super::plan::{Plan, plan};
+use super::plan::{Known, Plan, plan};
 
-fn interface(change: impl FnOnce(&mut Interface)) -> Interface {
+pub(super) fn interface(change: impl FnOnce(&mut Interface)) -> Interface {
     let mut interface = Interface::default();
     change(&mut interface);
     interface
 }
 
-fn desired(entries: Vec<(&str, Interface)>) -> Desired {
+pub(super) fn desired(entries: Vec<(&str, Interface)>) -> Desired {
     let mut config = Config::default();
     for (name, interface) in entries {
         config
@@ -27,25 +25,25 @@ fn desired(entries: Vec<(&str, Interface)>) -> Desired {
     Desired::of(&config)
 }
 
-fn fixed(address: &str, gateway: &str) -> Interface {
+pub(super) fn fixed(address: &str, gateway: &str) -> Interface {
     interface(|entry| {
         entry.address = Some(address.into());
         entry.gateway = Some(gateway.into());
     })
 }
 
-fn link(index: u32, name: &str) -> Link {
+pub(super) fn link(index: u32, name: &str) -> Link {
     Link {
         index,
         name: name.into(),
         mac: format!("52:54:00:00:00:{index:02x}"),
         mtu: 1500,
-        up: false,
         carrier: true,
+        ..Link::default()
     }
 }
 
-fn address(link: u32, cidr: &str, ours: bool) -> Address {
+pub(super) fn address(link: u32, cidr: &str, ours: bool) -> Address {
     Address {
         link,
         cidr: cidr.parse().unwrap(),
@@ -64,7 +62,14 @@ fn route(link: u32, gateway: &str, metric: u32, ours: bool) -> Route {
     }
 }
 
-fn text(plan: &Plan) -> String {
+pub(super) fn known(links: &[u32]) -> Known {
+    Known {
+        links: links.iter().copied().collect(),
+        ..Known::default()
+    }
+}
+
+pub(super) fn text(plan: &Plan) -> String {
     let mut lines: Vec<String> = plan.steps.iter().map(ToString::to_string).collect();
     lines.extend(plan.dhcp.iter().map(|link| format!("dhcp {}", link.name)));
     lines.join("\n")
@@ -96,7 +101,7 @@ fn a_fresh_machine_with_static_and_dhcp_links() {
         ..Observed::default()
     };
     assert_eq!(
-        text(&plan(&desired, &observed, &BTreeSet::new())),
+        text(&plan(&desired, &observed, &Known::default())),
         "\
 eth0: set up
 eth1: run ethtool -K eth1 tso off
@@ -122,8 +127,8 @@ fn what_is_right_is_left_alone() {
         addresses: vec![address(2, "10.0.0.5/24", true)],
         routes: vec![route(2, "10.0.0.1", 102, true)],
     };
-    assert_eq!(text(&plan(&desired, &observed, &BTreeSet::new())), "");
-    assert_eq!(text(&plan(&desired, &observed, &BTreeSet::from([2]))), "");
+    assert_eq!(text(&plan(&desired, &observed, &Known::default())), "");
+    assert_eq!(text(&plan(&desired, &observed, &known(&[2]))), "");
 }
 
 #[test]
@@ -148,7 +153,7 @@ fn a_changed_configuration_removes_what_the_old_one_set() {
         ],
     };
     assert_eq!(
-        text(&plan(&desired, &observed, &BTreeSet::new())),
+        text(&plan(&desired, &observed, &Known::default())),
         "\
 eth0: remove 10.0.0.5/24 (no longer configured)
 eth0: remove 192.168.1.1/24 (not configured)
@@ -171,7 +176,7 @@ fn later_only_our_own_is_repaired() {
         routes: Vec::new(),
     };
     assert_eq!(
-        text(&plan(&desired, &observed, &BTreeSet::from([2]))),
+        text(&plan(&desired, &observed, &known(&[2]))),
         "eth0: add 10.0.0.5/24\neth0: default route via 10.0.0.1 metric 102"
     );
 }
@@ -184,7 +189,7 @@ fn a_link_that_was_set_down_stays_down() {
         addresses: vec![address(2, "10.0.0.5/24", true)],
         routes: Vec::new(),
     };
-    assert_eq!(text(&plan(&desired, &observed, &BTreeSet::from([2]))), "");
+    assert_eq!(text(&plan(&desired, &observed, &known(&[2]))), "");
 }
 
 #[test]
@@ -212,7 +217,7 @@ fn addresses_of_dhcp_and_of_hooks_stay() {
         routes: vec![route(2, "10.0.2.2", 1002, false)],
     };
     assert_eq!(
-        text(&plan(&desired, &observed, &BTreeSet::new())),
+        text(&plan(&desired, &observed, &Known::default())),
         "eth0: remove 10.9.9.9/24 (no longer configured)\ndhcp eth0"
     );
 }
@@ -225,7 +230,7 @@ fn a_gateway_outside_the_networks_is_reached_directly() {
         ..Observed::default()
     };
     assert_eq!(
-        text(&plan(&desired, &observed, &BTreeSet::new())),
+        text(&plan(&desired, &observed, &Known::default())),
         "\
 eth0: set up
 eth0: add 203.0.113.7/32

@@ -12,6 +12,7 @@ use super::account_formats::{
 use super::formats::{
     ADDRESS, CIDR, CLUSTER_NAME, HOST_NAME, IPV4, IPV6, LISTEN, MODE, SERVER_URL,
 };
+use super::links::{BOND_OPTIONS, BRIDGE, LINK_NAME, VLANS};
 use super::{Key, Kind, Schema};
 
 const MAX_SECONDS: i64 = 86_400;
@@ -19,7 +20,7 @@ const TEXTS: Schema = List(&Text);
 const COMMANDS: Schema = List(&Command);
 const SERVICES: Schema = Map(&AnyMap);
 
-const fn key(name: &'static str, schema: Schema) -> Key {
+pub(super) const fn key(name: &'static str, schema: Schema) -> Key {
     Key {
         name,
         schema,
@@ -288,10 +289,10 @@ static INTERFACE: &[Key] = &[
     key("gateway", Formatted(&IPV4)),
     key("gateway_ipv6", Formatted(&IPV6)),
     key("mtu", Integer(0, 65_535)),
-    planned("bridge", Text),
-    planned("bond", Text),
-    planned("bond_opts", Map(&Text)),
-    planned("vlans", Text),
+    key("bridge", Formatted(&BRIDGE)),
+    key("bond", Formatted(&LINK_NAME)),
+    key("bond_opts", Object(BOND_OPTIONS)),
+    key("vlans", Formatted(&VLANS)),
     key("pre_up", TEXTS),
     key("post_up", TEXTS),
     planned("wifi_network", Text),

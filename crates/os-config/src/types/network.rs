@@ -52,13 +52,13 @@ pub struct Interface {
     pub gateway_ipv6: Option<String>,
     /// MTU in bytes; 0: unchanged.
     pub mtu: u32,
-    /// `true`: is a bridge; a name: port of that bridge.
+    /// `true`: is a bridge; `false`: nothing; a name: port of that bridge.
     pub bridge: Option<String>,
     /// Bond it is a member of.
     pub bond: Option<String>,
-    /// Options of a bond, `mode` first.
+    /// Options of a bond, with the kernel's names.
     pub bond_opts: Ordered<String>,
-    /// `100,200:name`.
+    /// VLANs on it: `100,200:name`.
     pub vlans: Option<String>,
     /// Commands before the interface is set up; `$iface` is replaced.
     pub pre_up: Vec<String>,
