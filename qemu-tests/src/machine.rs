@@ -402,7 +402,8 @@ fn nic_arguments(args: &mut Vec<String>, number: usize, nic: &Nic) {
     push(
         args,
         "-device",
-        format!("virtio-net-pci,netdev={id},romfile={mac}"),
+        // Bonds by 802.3ad take no card that cannot say its speed.
+        format!("virtio-net-pci,netdev={id},romfile={mac},speed=1000,duplex=full"),
     );
 }
 

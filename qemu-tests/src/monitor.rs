@@ -66,6 +66,30 @@ impl Monitor {
             .map(drop)
     }
 
+    /// Pulls the cable out of the card of this number.
+    ///
+    /// # Errors
+    /// When QEMU refuses.
+    pub fn pull_cable(&mut self, card: usize) -> Result<()> {
+        self.execute(
+            "set_link",
+            json!({"name": format!("net{card}"), "up": false}),
+        )
+        .map(drop)
+    }
+
+    /// Puts it in again.
+    ///
+    /// # Errors
+    /// When QEMU refuses.
+    pub fn put_cable(&mut self, card: usize) -> Result<()> {
+        self.execute(
+            "set_link",
+            json!({"name": format!("net{card}"), "up": true}),
+        )
+        .map(drop)
+    }
+
     /// Sends one command and returns its `return` value; events that arrive meanwhile are dropped.
     ///
     /// # Errors

@@ -132,6 +132,17 @@ bond0: make bond active-backup, miimon 100"
 }
 
 #[test]
+fn a_bond_of_somebody_else_is_set_and_never_made_again() {
+    let desired = desired(with_bond(&[("mode", "802.3ad")]));
+    let mut theirs = up(made(5, "bond0", bond_of(BondMode::BalanceRr)));
+    theirs.group = 0;
+    let observed = seen(vec![theirs]);
+    let steps = text(&plan(&desired, &observed, &Known::default()));
+    assert!(steps.starts_with("bond0: mode 802.3ad\n"), "{steps}");
+    assert!(!text(&plan(&desired, &observed, &known(&[5]))).contains("mode"));
+}
+
+#[test]
 fn what_is_no_longer_configured_is_released_and_removed() {
     let desired = desired(vec![
         ("eth0", fixed("10.0.0.6/24", "10.0.0.1")),

@@ -206,6 +206,14 @@ fn tuning(bond: &Bond, link: &Link, observed: &Observed, known: &Known) -> Vec<S
     };
     let mut options = Vec::new();
     if !known.links.contains(&link.index) {
+        // One that somebody else made is not made again; without members its mode can be set.
+        let mode = InfoBond::Mode(bond.mode);
+        if !link.is_made() && !present.contains(&mode) {
+            options.push(BondOption {
+                text: format!("mode {}", bond.mode),
+                value: mode,
+            });
+        }
         options.extend(bond.differing(present).cloned());
     }
     let primary = observed.links.iter().find(|other| {
