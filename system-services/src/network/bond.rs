@@ -134,7 +134,9 @@ fn fits(name: &str, mode: BondMode) -> bool {
         | "ad_actor_system" => mode == Ieee8023Ad,
         "packets_per_slave" => mode == BalanceRr,
         "tlb_dynamic_lb" => matches!(mode, BalanceTlb | BalanceAlb),
-        "arp_interval" | "arp_validate" => !matches!(mode, Ieee8023Ad | BalanceTlb | BalanceAlb),
+        "arp_interval" | "arp_validate" | "arp_missed_max" => {
+            !matches!(mode, Ieee8023Ad | BalanceTlb | BalanceAlb)
+        }
         "primary" => matches!(mode, ActiveBackup | BalanceTlb | BalanceAlb),
         _ => true,
     }

@@ -55,6 +55,13 @@ static SHORT_NUMBER: Format = Format {
     fits: |text| text.parse::<u16>().is_ok(),
 };
 
+static PORT_KEY: Format = Format {
+    name: "a port key",
+    advice: "write a whole number from 0 to 1023",
+    instead: None,
+    fits: |text| text.parse::<u16>().is_ok_and(|number| number < 1024),
+};
+
 static IPV4_TARGETS: Format = Format {
     name: "a list of IPv4 addresses",
     advice: "write it like \"192.168.1.1,192.168.1.2\", at most 16",
@@ -166,7 +173,7 @@ pub(super) static BOND_OPTIONS: &[Key] = &[
         OneOf(&["stable", "bandwidth", "count", "0", "1", "2"]),
     ),
     key("ad_actor_sys_prio", Formatted(&SHORT_NUMBER)),
-    key("ad_user_port_key", Formatted(&SHORT_NUMBER)),
+    key("ad_user_port_key", Formatted(&PORT_KEY)),
     key("ad_actor_system", Formatted(&MAC)),
     key("tlb_dynamic_lb", OneOf(&FLAGS)),
 ];
