@@ -136,6 +136,13 @@ fn a_bond_of_somebody_else_is_set_and_never_made_again() {
     let desired = desired(with_bond(&[("mode", "802.3ad")]));
     let mut theirs = up(made(5, "bond0", bond_of(BondMode::BalanceRr)));
     theirs.group = 0;
+    let of_the_module = Link {
+        up: false,
+        ..theirs.clone()
+    };
+    let fresh = plan(&desired, &seen(vec![of_the_module]), &Known::default());
+    let taken = "bond0: make bond 802.3ad, miimon 100\n";
+    assert!(text(&fresh).starts_with(taken), "{}", text(&fresh));
     let observed = seen(vec![theirs]);
     let steps = text(&plan(&desired, &observed, &Known::default()));
     assert!(steps.starts_with("bond0: mode 802.3ad\n"), "{steps}");

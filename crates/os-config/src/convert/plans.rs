@@ -32,12 +32,11 @@ const fn know(path: &'static str, advice: &'static str) -> Plan {
     }
 }
 
-const NO_BOND: &str = "a bond's address goes to nobody: give it to one of the cards, or the machine is not reached by it";
 const NO_UPGRADE: &str = "a new release is a new medium, or a new kernel and initrd";
 const PLAIN_STATE: &str = "put the state on a plain disk or partition";
 const NO_RADIO: &str = "use a wired link";
 
-static PLANS: [Plan; 33] = [
+static PLANS: [Plan; 29] = [
     Plan {
         path: "rancher.console",
         idle: &["default"],
@@ -123,16 +122,6 @@ static PLANS: [Plan; 33] = [
     act("rancher.network.wifi_networks", NO_RADIO),
     act("rancher.network.modem_networks", NO_RADIO),
     act("rancher.network.interfaces.*.wifi_network", NO_RADIO),
-    act("rancher.network.interfaces.*.bond", NO_BOND),
-    act("rancher.network.interfaces.*.bond_opts", NO_BOND),
-    act(
-        "rancher.network.interfaces.*.bridge",
-        "give the address to the card itself: containers have the bridges of Docker",
-    ),
-    act(
-        "rancher.network.interfaces.*.vlans",
-        "have the switch give the VLAN untagged, on a card of its own if need be",
-    ),
     act("rancher.state.mdadm_scan", PLAIN_STATE),
     act("rancher.state.lvm_scan", PLAIN_STATE),
     act("rancher.state.cryptsetup", PLAIN_STATE),

@@ -50,7 +50,9 @@ pub fn plan(
         .map(|link| (link.name.as_str(), link))
         .collect();
     for (name, made) in &desired.made {
-        match (staying.get(name.as_str()), made) {
+        let present = staying.get(name.as_str());
+        let present = present.filter(|link| !is_blank_bond(link, observed));
+        match (present, made) {
             (None, made) => plan.steps.push(Step::Make {
                 name: name.clone(),
                 what: match made {
@@ -80,6 +82,20 @@ pub fn plan(
         }
     }
     going
+}
+
+/// The bond0 that the module makes when it is loaded, as by `rancher.modules`: nobody has used it, so making it takes it over.
+fn is_blank_bond(link: &Link, observed: &Observed) -> bool {
+    let members = observed
+        .links
+        .iter()
+        .any(|member| member.master == Some(link.index));
+    let addresses = observed
+        .addresses
+        .iter()
+        .any(|address| address.link == link.index);
+    let theirs = !link.is_made() && matches!(link.kind, Kind::Bond(_));
+    theirs && !link.up && !members && !addresses
 }
 
 fn taken(name: &str, kind: &str) -> String {
