@@ -169,9 +169,11 @@ rancher:
       eth7: {dhcp: false}
 "#;
 
-/// The other end: a VLAN on a card, under a name of its own, and a bridge that only its member speaks of.
+/// The other end: a VLAN on a card, under a name of its own, a bridge that only its member speaks of, and a bond0 that was there before, made
+/// by the module when it was loaded as configurations of RancherOS 1.x do.
 const WEST: &str = r#"hostname: west
 rancher:
+  modules: [bonding]
   network:
     interfaces:
       eth0: {dhcp: true}
@@ -179,6 +181,8 @@ rancher:
       blue: {address: 10.81.100.2/24}
       eth2: {bridge: br0}
       br0: {address: 10.82.0.2/24}
+      eth3: {bond: bond0}
+      bond0: {address: 192.168.88.9/24, bond_opts: {mode: broadcast}}
 "#;
 
 fn shared(port: u16, mac: &str) -> Nic {
@@ -231,6 +235,7 @@ fn west(stage: &Stage) -> Result<Guest> {
         .with_nic(user_nic(port, &[]))
         .with_nic(shared(BONDED, "52:54:00:81:00:21"))
         .with_nic(shared(BRIDGED, "52:54:00:82:00:02"))
+        .with_nic(isolated("192.168.88.0/24", "52:54:00:88:00:01"))
         .with_config_drive(&drive);
     Guest::boot(&machine, stage.key()?, port, &stage.logs())
 }
@@ -320,6 +325,15 @@ fn judge_wires(judge: &mut Judge, east: &Guest, west: &Guest) {
             contains(&west.ssh.ok("ip -o link show master br0")?, "eth2:")
         },
     );
+    judge.check("the bond0 that the module made is taken over", || {
+        let ssh = &west.ssh;
+        ssh.wait_for("ip -o link show master bond0 | grep eth3:", SETTLED)?;
+        let text = ssh.ok("ip -d link show bond0")?;
+        contains(&text, "mode broadcast")?;
+        contains(&text, "group 82")?;
+        ssh.wait_for("sudo ping -c 1 -W 5 192.168.88.2", SETTLED)
+            .map(drop)
+    });
     for (what, address) in [
         ("the bond", "10.81.0.2"),
         ("the VLAN", "10.81.100.2"),
