@@ -67,6 +67,7 @@ fn labels_order_templates_and_commands() -> Result<()> {
         judge_order(&mut judge, &guest);
         judge_user_service(&mut judge, &guest);
         judge_commands(&mut judge, &guest);
+        judge_removal(&mut judge, &guest);
         judge_enable(&mut judge, &guest);
         judge.verdict(&guest.vm.console.tail(40))
     })
@@ -141,6 +142,72 @@ fn judge_commands(judge: &mut Judge, guest: &Guest) {
     });
 }
 
+fn judge_removal(judge: &mut Judge, guest: &Guest) {
+    let ssh = &guest.ssh;
+    let there = || ssh.run("sudo system-docker inspect -f '{{.State.Status}}' third");
+    judge.check("rm asks, and leaves alone what runs", || {
+        let runs = ssh.run("sudo ros service rm third </dev/null")?;
+        ensure(runs.code == 1, || format!("exit code {}", runs.code))?;
+        contains(&runs.text(), "ros service stop third")?;
+        ssh.ok("sudo ros service stop third")?;
+        let no = ssh.run("echo n | sudo ros service rm third")?;
+        contains(&no.text(), "Going to remove third")?;
+        ensure(no.code == 1, || format!("exit code {}", no.code))?;
+        equal(there()?.stdout.trim(), "exited")
+    });
+    judge.check("what is removed stays away until create and start", || {
+        ssh.ok("echo y | sudo ros service rm third")?;
+        ssh.ok("sleep 5")?;
+        ensure(there()?.code != 0, || "it is there".into())?;
+        ssh.ok("sudo ros service create third")?;
+        equal(there()?.stdout.trim(), "created")?;
+        ssh.ok("sudo ros service start third")?;
+        equal(there()?.stdout.trim(), "running")
+    });
+    judge.check("kill, and restart brings back", || {
+        let pid = "sudo system-docker inspect -f '{{.State.Pid}}' syslog";
+        let old = ssh.ok(pid)?;
+        ssh.ok("sudo ros service kill -s KILL syslog")?;
+        ssh.wait_for(
+            &format!("new=$({pid}) && [ $new != 0 ] && [ $new != {old} ]"),
+            Patience::seconds(30),
+        )?;
+        let wrong = ssh.run("sudo ros service kill -s NOTHING syslog")?;
+        ensure(wrong.code == 1, || format!("exit code {}", wrong.code))
+    });
+    judge.check("network and console come back when removed", || {
+        let id = |name: &str| {
+            ssh.ok(&format!(
+                "sudo system-docker inspect -f '{{{{.Id}}}}' {name}"
+            ))
+        };
+        let before = (id("network")?, id("console")?);
+        contains(&ssh.ok("sudo ros service rm -f network")?, "made anew")?;
+        // This login goes with the console.
+        ssh.run("sudo ros service rm -f console").ok();
+        ssh.drop_connection();
+        ssh.wait_for("true", Patience::seconds(90))?;
+        let after = (id("network")?, id("console")?);
+        ensure(before.0 != after.0 && before.1 != after.1, || {
+            format!("{before:?} then {after:?}")
+        })
+    });
+    judge.check("an image that cannot be had is an error", || {
+        let file = "/var/lib/rancher/conf/far.yml";
+        let text =
+            "far:\n  image: 127.0.0.1:1/none:1\n  labels:\n    io.rancher.os.scope: system\n";
+        ssh.ok_with_input(&format!("sudo tee {file} >/dev/null"), text.as_bytes())?;
+        ssh.ok(&format!("sudo ros service enable {file}"))?;
+        let answer = ssh.run("sudo ros service pull far")?;
+        ensure(answer.code == 1, || format!("exit code {}", answer.code))?;
+        contains(&answer.stderr, "Pulling far (127.0.0.1:1/none:1)...")?;
+        contains(&answer.stderr, "rancher.registry_auths")?;
+        let ignored = ssh.run("sudo ros service pull --ignore-pull-failures far")?;
+        ensure(ignored.code == 0, || format!("exit code {}", ignored.code))?;
+        ssh.ok(&format!("sudo ros service delete {file}")).map(drop)
+    });
+}
+
 fn judge_enable(judge: &mut Judge, guest: &Guest) {
     let ssh = &guest.ssh;
     let file = "/var/lib/rancher/conf/extra.yml";
@@ -155,7 +222,13 @@ fn judge_enable(judge: &mut Judge, guest: &Guest) {
         ssh.ok("sudo ros service up extra")?;
         contains(&ssh.ok("sudo system-docker ps --format '{{.Names}}'")?, "extra")?;
         ssh.ok(&format!("sudo ros service disable {file}"))?;
-        contains(&ssh.ok("sudo ros service list")?, &format!("disabled {file}"))
+        contains(&ssh.ok("sudo ros service list")?, &format!("disabled {file}"))?;
+        ssh.ok("sudo ros service rm -f extra")?;
+        ssh.ok(&format!("sudo ros service delete {file}"))?;
+        let list = ssh.ok("sudo ros service list")?;
+        ensure(!list.contains(file), || list.clone())?;
+        let again = ssh.run(&format!("sudo ros service delete {file}"))?;
+        ensure(again.code == 1, || format!("exit code {}", again.code))
     });
     judge.check("a file elsewhere is refused", || {
         let answer = ssh.run("sudo ros service enable /tmp/extra.yml")?;

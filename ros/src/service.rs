@@ -1,16 +1,21 @@
 //! `ros service`: what it prints and its exit codes. Containers are `system_services::manager`'s business.
 
+mod complete;
 mod listing;
+mod removal;
 mod selection;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand, ValueEnum};
-use system_services::manager::control::{self, Control, Recreate};
+use system_services::manager::control::{self, Control, Recreate, Volumes};
 use system_services::manager::logs::{self, Extent};
 
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, chain};
+
+/// Lines of a log that are printed when nobody says how many.
+const LINES: u32 = 100;
 
 /// Arguments of `ros service`.
 #[derive(Debug, Args)]
@@ -45,6 +50,7 @@ enum ServiceCommand {
         #[arg(long, value_enum, default_value_t)]
         format: Format,
         /// All when none is named
+        #[arg(value_name = "NAME", add = complete::services())]
         names: Vec<String>,
     },
     /// Print what services have logged
@@ -56,7 +62,7 @@ enum ServiceCommand {
         #[arg(short, long)]
         follow: bool,
         /// Begin with so many lines
-        #[arg(long, visible_alias = "tail", default_value_t = 100)]
+        #[arg(long, visible_alias = "tail", default_value_t = LINES)]
         lines: u32,
         #[command(flatten)]
         services: Named,
@@ -66,9 +72,32 @@ enum ServiceCommand {
         after_help = "Examples:\n  ros service up ntp\n  ros service up --force-recreate console"
     )]
     Up {
-        /// Make the containers anew though nothing changed
+        #[command(flatten)]
+        recreate: RecreateArgs,
+        /// Then print what they log, until interrupted; they go on
         #[arg(long)]
-        force_recreate: bool,
+        foreground: bool,
+        #[command(flatten)]
+        services: Named,
+    },
+    /// Make the containers of services without starting them; `start` starts them
+    #[command(
+        after_help = "Examples:\n  ros service create web\n  ros service create --force-recreate web"
+    )]
+    Create {
+        #[command(flatten)]
+        recreate: RecreateArgs,
+        #[command(flatten)]
+        services: Named,
+    },
+    /// Fetch the images of services from their registries
+    #[command(
+        after_help = "Examples:\n  ros service pull web\n  ros service pull --ignore-pull-failures web db"
+    )]
+    Pull {
+        /// Go on with the others when one cannot be had, and end well
+        #[arg(long)]
+        ignore_pull_failures: bool,
         #[command(flatten)]
         services: Named,
     },
@@ -96,6 +125,32 @@ enum ServiceCommand {
         #[command(flatten)]
         services: Named,
     },
+    /// Send a signal to services; those that end of it come back as their `restart` says
+    #[command(
+        after_help = "Examples:\n  ros service kill web\n  ros service kill -s SIGHUP syslog"
+    )]
+    Kill {
+        /// Name or number of the signal
+        #[arg(short, long, default_value = "SIGKILL")]
+        signal: String,
+        #[command(flatten)]
+        services: Named,
+    },
+    /// Remove the containers of services, until `up`, `start` or the next boot
+    #[command(
+        visible_alias = "remove",
+        after_help = "Examples:\n  ros service stop web && ros service rm web\n  ros service rm -f -v web"
+    )]
+    Rm {
+        /// Do not ask, and stop what runs
+        #[arg(short, long)]
+        force: bool,
+        /// Also their volumes without a name
+        #[arg(short = 'v', long)]
+        volumes: bool,
+        #[command(flatten)]
+        services: Named,
+    },
     /// Enable services, by name or as a file below /var/lib/rancher/conf; `up` starts them
     #[command(
         after_help = "Examples:\n  ros service enable ntp\n  ros service enable /var/lib/rancher/conf/web.yml"
@@ -110,14 +165,46 @@ enum ServiceCommand {
         #[command(flatten)]
         services: Named,
     },
+    /// Take services out of rancher.services_include: what was neither enabled nor disabled
+    #[command(
+        after_help = "Examples:\n  ros service delete /var/lib/rancher/conf/web.yml\n  ros service rm -f web && ros service delete /var/lib/rancher/conf/web.yml"
+    )]
+    Delete {
+        #[command(flatten)]
+        services: Named,
+    },
 }
 
 /// Names, at least one.
 #[derive(Debug, Args)]
 struct Named {
     /// Names of services
-    #[arg(required = true, value_name = "NAME")]
+    #[arg(required = true, value_name = "NAME", add = complete::services())]
     names: Vec<String>,
+}
+
+/// What becomes of a container that is there.
+#[derive(Debug, Args)]
+struct RecreateArgs {
+    /// Make the containers anew though nothing changed
+    #[arg(long, conflicts_with = "no_recreate")]
+    force_recreate: bool,
+    /// Leave containers that are there as they are, though something changed
+    #[arg(long)]
+    no_recreate: bool,
+    /// Without effect: images are never built here
+    #[arg(long, hide = true)]
+    no_build: bool,
+}
+
+impl RecreateArgs {
+    fn meaning(&self) -> Recreate {
+        match (self.force_recreate, self.no_recreate) {
+            (true, _) => Recreate::Always,
+            (false, true) => Recreate::Never,
+            (false, false) => Recreate::WhenChanged,
+        }
+    }
 }
 
 /// How long a container has to end by itself.
@@ -144,6 +231,7 @@ pub fn run(args: ServiceArgs) -> Outcome {
         ServiceCommand::List { all, format } => listing::list(all, format),
         ServiceCommand::Enable { services } => selection::enable(&services.names),
         ServiceCommand::Disable { services } => selection::disable(&services.names),
+        ServiceCommand::Delete { services } => selection::delete(&services.names),
         on_containers => {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
@@ -193,15 +281,58 @@ async fn run_on_containers(command: ServiceCommand) -> Outcome {
             services,
         } => print_logs(&control, &services.names, Extent { lines, follow }).await,
         ServiceCommand::Up {
-            force_recreate,
+            recreate,
+            foreground,
             services,
         } => {
-            let recreate = if force_recreate {
-                Recreate::Always
-            } else {
-                Recreate::WhenChanged
+            let up = up(&control, &services.names, recreate.meaning()).await?;
+            if !foreground {
+                return Ok(up);
+            }
+            let extent = Extent {
+                lines: LINES,
+                follow: true,
             };
-            up(&control, &services.names, recreate).await
+            print_logs(&control, &services.names, extent).await
+        }
+        ServiceCommand::Create { recreate, services } => {
+            let selected = control.select(&services.names)?;
+            control.create(&selected, recreate.meaning()).await?;
+            Ok(ExitCode::SUCCESS)
+        }
+        ServiceCommand::Pull {
+            ignore_pull_failures,
+            services,
+        } => {
+            let on_failure = if ignore_pull_failures {
+                OnFailure::GoOn
+            } else {
+                OnFailure::End
+            };
+            pull(&control, &services.names, on_failure).await
+        }
+        ServiceCommand::Kill { signal, services } => {
+            for service in control.select(&services.names)? {
+                control.kill(service, &signal).await?;
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        ServiceCommand::Rm {
+            force,
+            volumes,
+            services,
+        } => {
+            let consent = if force {
+                removal::Consent::Given
+            } else {
+                removal::Consent::Asked
+            };
+            let volumes = if volumes {
+                Volumes::Remove
+            } else {
+                Volumes::Keep
+            };
+            removal::remove(&control, &services.names, consent, volumes).await
         }
         ServiceCommand::Start { services } => {
             up(&control, &services.names, Recreate::WhenChanged).await
@@ -220,13 +351,34 @@ async fn run_on_containers(command: ServiceCommand) -> Outcome {
         }
         ServiceCommand::List { .. }
         | ServiceCommand::Enable { .. }
-        | ServiceCommand::Disable { .. } => Ok(ExitCode::SUCCESS),
+        | ServiceCommand::Disable { .. }
+        | ServiceCommand::Delete { .. } => Ok(ExitCode::SUCCESS),
     }
 }
 
 async fn up(control: &Control, names: &[String], recreate: Recreate) -> Outcome {
     let services = control.select(names)?;
     control.up(&services, recreate).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What to do when an image cannot be had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum OnFailure {
+    GoOn,
+    End,
+}
+
+/// Progress goes to standard error, as in RancherOS 1.x.
+async fn pull(control: &Control, names: &[String], on_failure: OnFailure) -> Outcome {
+    for service in control.select(names)? {
+        eprintln!("Pulling {} ({})...", service.name, service.image);
+        let pulled = control.pull(service, |line| eprintln!("{line}")).await;
+        match (pulled, on_failure) {
+            (Err(error), OnFailure::GoOn) => eprintln!("WARN[0000] {}", chain(&error)),
+            (result, _) => result?,
+        }
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -1,9 +1,11 @@
-//! `ros service enable` and `disable`: write `rancher.services_include` in cloud-config.yml.
+//! `ros service enable`, `disable` and `delete`: write `rancher.services_include` in cloud-config.yml.
 
 use std::path::{Component, Path};
 use std::process::ExitCode;
 
+use os_config::node::Node;
 use os_config::store::{self, Place};
+use os_config::{Config, path};
 use serde_json::json;
 use system_services::manager::catalog::{SERVICE_FILES, entries};
 use system_services::manager::control::wake_manager;
@@ -19,6 +21,16 @@ enum Error {
     /// A file that is elsewhere would be gone at the next boot.
     #[error("ERROR: Service should be in path {SERVICE_FILES}")]
     Elsewhere,
+    /// There is no entry to take out.
+    #[error(
+        "{0} is not in rancher.services_include of cloud-config.yml: it is neither enabled nor disabled there; `ros service disable {0}` switches it off"
+    )]
+    NotIncluded(String),
+    /// Another file than ours has it too.
+    #[error(
+        "{0} is taken out of cloud-config.yml, but {1} still has it: take it out there as well"
+    )]
+    Remains(String, String),
     /// A file that is not there.
     #[error("cannot read {0}: write the services, as a map by name, into it first")]
     NoFile(String, #[source] std::io::Error),
@@ -45,8 +57,51 @@ pub fn disable(names: &[String]) -> Outcome {
     write(names, false)
 }
 
+/// Takes services out of the list: those of the configuration are as they were shipped or configured, files are included no more.
+pub fn delete(names: &[String]) -> Outcome {
+    let before = store::load_running().config;
+    let known = names_of(&before);
+    let included =
+        |config: &Config, name: &String| config.rancher.services_include.contains_key(name);
+    if let Some(name) = names.iter().find(|name| !included(&before, name)) {
+        if !known.contains(name) {
+            check(name, &known)?;
+        }
+        return Err(Error::NotIncluded(name.clone()).into());
+    }
+    for name in names {
+        let key = format!("rancher.services_include.\"{name}\"");
+        store::set(&Place::default(), &key, "null")?;
+    }
+    tell_manager();
+    let after = store::load_running();
+    if let Some(name) = names.iter().find(|name| included(&after.config, name)) {
+        return Err(Error::Remains(name.clone(), place_of(&after.tree, name)).into());
+    }
+    for name in names.iter().filter(|name| name.starts_with('/')) {
+        println!(
+            "{name} is included no more; containers of its services stay until `ros service rm -f NAME`"
+        );
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// File and line that a service is included in.
+fn place_of(tree: &Node, name: &str) -> String {
+    let key = ["rancher", "services_include", name].map(str::to_owned);
+    let place = path::find(tree, &key).map(|node| &node.position);
+    place.map_or_else(
+        || "another file".to_owned(),
+        |place| format!("{}:{}", place.file, place.line),
+    )
+}
+
 fn known() -> Vec<String> {
-    entries(&store::load_running().config)
+    names_of(&store::load_running().config)
+}
+
+fn names_of(config: &Config) -> Vec<String> {
+    entries(config)
         .into_iter()
         .map(|entry| entry.name)
         .collect()
@@ -81,10 +136,16 @@ fn write(names: &[String], enabled: bool) -> Outcome {
     // JSON is YAML.
     let text = json!({"rancher": {"services_include": include}}).to_string();
     store::merge(&Place::new(Path::new("/")), text.as_bytes())?;
-    if enabled && wake_manager().is_err() {
-        eprintln!("The service manager does not run: this takes effect at the next boot.");
+    if enabled {
+        tell_manager();
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn tell_manager() {
+    if wake_manager().is_err() {
+        eprintln!("The service manager does not run: this takes effect at the next boot.");
+    }
 }
 
 #[cfg(test)]

@@ -3,12 +3,12 @@
 use bollard::auth::DockerCredentials;
 use bollard::models::ContainerCreateBody;
 use bollard::query_parameters::{
-    CreateContainerOptions, CreateImageOptions, InspectContainerOptions, KillContainerOptions,
-    RemoveContainerOptions, StartContainerOptions, StopContainerOptions,
+    CreateContainerOptions, InspectContainerOptions, KillContainerOptions, RemoveContainerOptions,
+    StartContainerOptions, StopContainerOptions,
 };
-use futures_util::StreamExt;
 
 use super::engine::{self, Engine, is_done, is_missing};
+use super::images;
 use super::marks::{Event, Mark};
 use super::plan::{Action, Step};
 use crate::compose::{BOOT_LABEL, SERVICE_LABEL, Scope, Service};
@@ -21,14 +21,8 @@ pub enum Error {
     #[error(transparent)]
     Docker(#[from] engine::Error),
     /// The image cannot be had.
-    #[error("cannot pull {image}")]
-    Pull {
-        /// Its reference.
-        image: String,
-        /// Docker's answer.
-        #[source]
-        source: bollard::errors::Error,
-    },
+    #[error(transparent)]
+    Pull(#[from] images::Error),
     /// Somebody else's container has the name.
     #[error(
         "the name {name} is taken by a container that is not the service manager's: remove it with `system-docker rm -f {name}`"
@@ -60,10 +54,19 @@ pub struct Context {
 pub async fn apply(context: &Context, service: &Service, step: &Step) -> Result<(), Error> {
     keep_off_while_going_down()?;
     match &step.action {
-        Action::Pull => pull(context, &service.image).await,
+        Action::Pull => {
+            images::pull(
+                &context.engine,
+                &service.image,
+                context.credentials.clone(),
+                |_| {},
+            )
+            .await?;
+            Ok(())
+        }
         Action::Prepare { replace } => {
             make(context, service, replace.as_deref()).await?;
-            Ok(())
+            Mark::Recreate.clear(&service.name).map_err(Error::Mark)
         }
         Action::Create { replace } => {
             let id = make(context, service, replace.as_deref()).await?;
@@ -91,36 +94,6 @@ fn keep_off_while_going_down() -> Result<(), Error> {
         Err(Error::GoingDown)
     } else {
         Ok(())
-    }
-}
-
-async fn pull(context: &Context, image: &str) -> Result<(), Error> {
-    let failed = |source| Error::Pull {
-        image: image.to_owned(),
-        source,
-    };
-    let options = CreateImageOptions {
-        from_image: Some(with_tag(image)),
-        ..Default::default()
-    };
-    let mut progress = Box::pin(context.engine.docker.create_image(
-        Some(options),
-        None,
-        context.credentials.clone(),
-    ));
-    while let Some(message) = progress.next().await {
-        message.map_err(failed)?;
-    }
-    Ok(())
-}
-
-/// Without a tag Docker would fetch all of them.
-fn with_tag(image: &str) -> String {
-    let last = image.rsplit('/').next().unwrap_or(image);
-    if last.contains(':') || image.contains('@') {
-        image.to_owned()
-    } else {
-        format!("{image}:latest")
     }
 }
 

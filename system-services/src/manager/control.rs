@@ -1,26 +1,25 @@
-//! What `ros service` does: looks at the containers of services, stops and restarts them, and asks the manager to start them. The
-//! manager is asked through marks and a SIGHUP, and may as well be dead: then the error says so.
+//! What `ros service` does: looks at the containers of services, stops, restarts and removes them, and asks the manager to make and
+//! start them. The manager is asked through marks and a SIGHUP, and may as well be dead: then the error says so.
+
+mod containers;
+mod removal;
+mod starting;
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
 
 use bollard::models::{ContainerSummary, PortSummary};
-use bollard::query_parameters::{
-    ListContainersOptions, RestartContainerOptions, StopContainerOptions,
-};
+use bollard::query_parameters::ListContainersOptions;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use super::PID_FILE;
 use super::desired::Desired;
-use super::engine::{self, Engine, SYSTEM_SOCKET, USER_SOCKET, is_done};
-use super::marks::{Mark, forget_standing, read_standing};
-use super::observe::{KnownImages, Observed, State, observe};
-use super::{PID_FILE, boot_id};
+use super::engine::{self, Engine, SYSTEM_SOCKET, USER_SOCKET};
+use super::images;
+use super::marks::read_standing;
 use crate::compose::{SERVICE_LABEL, Scope, Service};
 
-/// How long `up` and `start` wait for one service.
-const PATIENCE: Duration = Duration::from_secs(120);
-const PAUSE: Duration = Duration::from_millis(100);
+pub use removal::{Removed, Target, Volumes};
 
 /// What went wrong with a request.
 #[derive(Debug, thiserror::Error)]
@@ -67,6 +66,38 @@ pub enum Error {
         /// As the manager says it.
         reason: String,
     },
+    /// The manager tried to make the container and failed.
+    #[error("{service} has no new container: {reason}")]
+    NotMade {
+        /// Name of the service.
+        service: String,
+        /// As the manager says it.
+        reason: String,
+    },
+    /// There is nothing to send a signal to.
+    #[error("{0} does not run: `ros service ps {0}` says why, `ros service start {0}` starts it")]
+    NotRunning(String),
+    /// What runs is removed only when that is said.
+    #[error(
+        "{0} runs: stop it first with `ros service stop {0}`, or remove it as it is with `ros service rm -f {0}`"
+    )]
+    Runs(String),
+    /// No signal has this name or number.
+    #[error(
+        "{0} is not a signal; write a name such as SIGHUP or HUP, or a number; `kill -l` lists them"
+    )]
+    WrongSignal(String),
+    /// The image of a service cannot be had.
+    #[error(
+        "the image of {service} was not fetched; look at its name, the network, and `rancher.registry_auths` for its registry"
+    )]
+    Pull {
+        /// Name of the service.
+        service: String,
+        /// Docker's answer.
+        #[source]
+        source: images::Error,
+    },
     /// A mark cannot be written.
     #[error("cannot write below /run/ros/services")]
     Mark(#[source] std::io::Error),
@@ -90,6 +121,8 @@ pub struct Row {
 /// Whether a service that is right already is made anew.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Recreate {
+    /// Never: the container that is there stays until it is asked for again, or until the next boot.
+    Never,
     /// Only when its definition or image changed.
     WhenChanged,
     /// In any case.
@@ -139,6 +172,18 @@ impl Control {
         }
     }
 
+    /// Fetches a service's image from its registry, whether there is one here or not. `told` is handed what Docker says meanwhile.
+    pub async fn pull(&self, service: &Service, told: impl FnMut(&str)) -> Result<(), Error> {
+        let engine = self.engine(service).await?;
+        let credentials = self.desired.credentials.of(&service.image);
+        images::pull(&engine, &service.image, credentials, told)
+            .await
+            .map_err(|source| Error::Pull {
+                service: service.name.clone(),
+                source,
+            })
+    }
+
     /// The Docker that runs a service.
     pub async fn engine(&self, service: &Service) -> Result<Engine, Error> {
         let socket = match service.os.scope {
@@ -183,119 +228,6 @@ impl Control {
         rows.sort_by(|one, other| one.name.cmp(&other.name));
         Ok(rows)
     }
-
-    /// Stops a service until `start` or the next boot.
-    pub async fn stop(&self, service: &Service, grace: Option<i32>) -> Result<(), Error> {
-        Mark::Stopped.set(&service.name, "").map_err(Error::Mark)?;
-        let engine = self.engine(service).await?;
-        let options = StopContainerOptions {
-            t: grace,
-            ..Default::default()
-        };
-        match engine
-            .docker
-            .stop_container(&service.container_name, Some(options))
-            .await
-        {
-            // It does not run, which is what was asked for.
-            Err(error) if is_done(&error) || engine::is_missing(&error) => Ok(()),
-            Err(error) => Err(engine.error(format!("stop {}", service.name), error).into()),
-            Ok(()) => Ok(()),
-        }
-    }
-
-    /// Takes back a stop: the manager starts the service again if it is to run.
-    ///
-    /// # Errors
-    /// When the manager cannot be told.
-    pub fn resume(&self, service: &Service) -> Result<(), Error> {
-        Mark::Stopped.clear(&service.name).map_err(Error::Mark)?;
-        wake_manager()
-    }
-
-    /// Stops and starts the container as it is.
-    pub async fn restart(&self, service: &Service, grace: Option<i32>) -> Result<(), Error> {
-        let engine = self.engine(service).await?;
-        Mark::Stopped.clear(&service.name).map_err(Error::Mark)?;
-        let options = RestartContainerOptions {
-            t: grace,
-            ..Default::default()
-        };
-        match engine
-            .docker
-            .restart_container(&service.container_name, Some(options))
-            .await
-        {
-            Err(error) if engine::is_missing(&error) => {
-                Err(Error::NoContainer(service.name.clone()))
-            }
-            Err(error) => Err(engine
-                .error(format!("restart {}", service.name), error)
-                .into()),
-            Ok(()) => Ok(()),
-        }
-    }
-
-    /// Asks the manager to start the services, and waits until each runs or has done its work.
-    pub async fn up(&self, services: &[&Service], recreate: Recreate) -> Result<(), Error> {
-        let disabled = |service: &&&Service| self.desired.disabled.contains(&service.name);
-        if let Some(service) = services.iter().find(disabled) {
-            return Err(Error::Disabled(service.name.clone()));
-        }
-        for service in services {
-            let asked = [
-                Mark::Stopped.clear(&service.name),
-                Mark::Ran.clear(&service.name),
-            ];
-            asked
-                .into_iter()
-                .collect::<Result<(), _>>()
-                .map_err(Error::Mark)?;
-            if recreate == Recreate::Always {
-                Mark::Recreate.set(&service.name, "").map_err(Error::Mark)?;
-            }
-        }
-        // What the manager says from now on is news.
-        forget_standing().map_err(Error::Mark)?;
-        wake_manager()?;
-        let begun = Instant::now();
-        for service in services {
-            self.wait_for(service, begun).await?;
-        }
-        Ok(())
-    }
-
-    async fn wait_for(&self, service: &Service, begun: Instant) -> Result<(), Error> {
-        let name = &service.name;
-        let system = Engine::connect(SYSTEM_SOCKET).await?;
-        loop {
-            let mut images = KnownImages::default();
-            let user = match service.os.scope {
-                Scope::User => Engine::connect(USER_SOCKET).await.ok(),
-                Scope::System => None,
-            };
-            let observed = observe(
-                &self.desired.project,
-                &system,
-                user.as_ref(),
-                &mut images,
-                &boot_id(),
-            )
-            .await?;
-            if is_there(service, &observed) {
-                return Ok(());
-            }
-            let standing = read_standing().remove(name).unwrap_or_default();
-            let failed = standing.starts_with("failed");
-            if failed || begun.elapsed() >= PATIENCE {
-                return Err(Error::DidNotStart {
-                    service: name.clone(),
-                    reason: standing,
-                });
-            }
-            tokio::time::sleep(PAUSE).await;
-        }
-    }
 }
 
 fn row_of(name: &str, container: ContainerSummary) -> Row {
@@ -321,19 +253,6 @@ fn port(port: &PortSummary) -> String {
         (None, Some(public)) => format!("{public}->{}/{protocol}", port.private_port),
         (_, None) => format!("{}/{protocol}", port.private_port),
     }
-}
-
-fn is_there(service: &Service, observed: &Observed) -> bool {
-    let container = observed
-        .host(service.os.scope)
-        .and_then(|host| host.containers.get(&service.name));
-    let Some(container) = container else {
-        return false;
-    };
-    let ran = observed.marks.ran.get(&service.name) == Some(&container.id);
-    let right = !observed.marks.recreate.contains(&service.name);
-    let ended = matches!(container.state, State::Exited { code: 0 });
-    right && (container.state == State::Running || (ran && ended))
 }
 
 async fn summaries(engine: &Engine) -> Result<BTreeMap<String, ContainerSummary>, Error> {

@@ -3,7 +3,8 @@
 //!
 //! - `stopped/<service>`: `ros service stop`; the manager leaves it alone until `ros service start` or the next boot
 //! - `ran/<service>`: id of the container that was started in this boot
-//! - `recreate/<service>`: make the container anew, once
+//! - `recreate/<service>`: make the container anew, once; of a stopped service: make it and do not start it
+//! - `keep/<service>`: id of the container that stays as it is, though the definition changed
 //! - `up`: the project came up
 //! - `stopping`: the machine goes down; the manager starts nothing
 //! - `standing.json`: where each service stands, in words, as the manager sees it
@@ -23,6 +24,8 @@ pub struct Marks {
     pub ran: BTreeMap<String, String>,
     /// Services to make anew.
     pub recreate: BTreeSet<String>,
+    /// Id of the container that stays as it is, by service.
+    pub keep: BTreeMap<String, String>,
     /// The machine goes down.
     pub stopping: bool,
 }
@@ -36,6 +39,8 @@ pub enum Mark {
     Ran,
     /// Is to be made anew.
     Recreate,
+    /// Stays as it is.
+    Keep,
 }
 
 /// A mark about the whole machine.
@@ -53,6 +58,7 @@ impl Mark {
             Self::Stopped => "stopped",
             Self::Ran => "ran",
             Self::Recreate => "recreate",
+            Self::Keep => "keep",
         })
     }
 
@@ -138,6 +144,7 @@ impl Marks {
             stopped: Mark::Stopped.all().into_keys().collect(),
             ran: Mark::Ran.all(),
             recreate: Mark::Recreate.all().into_keys().collect(),
+            keep: Mark::Keep.all(),
             stopping: Event::Stopping.is_set(),
         }
     }

@@ -13,6 +13,7 @@ mod engine;
 pub mod findings;
 mod graph;
 mod history;
+mod images;
 mod keeper;
 pub mod logs;
 mod marks;

@@ -179,7 +179,8 @@ impl<'a> Planner<'a> {
             return Next::waiting("is being worked on");
         }
         if let Some(reason) = self.out(service) {
-            return Next::Stand(Standing::Out(reason));
+            let made = self.made_only(service);
+            return made.unwrap_or(Next::Stand(Standing::Out(reason)));
         }
         if let Some(circle) = self.desired.graph.broken.get(&service.name) {
             return Next::Stand(Standing::Failed(circle.clone()));

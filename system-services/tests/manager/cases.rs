@@ -3,9 +3,10 @@
 use std::fs;
 
 use crate::machine::{Machine, docker, ended, process, wait};
+use crate::requests;
 
 /// `ntp` comes after `udev`, which is ready late; `once` is waited for; `vols` is a template; `gone` is switched off.
-const CONFIG: &str = r#"
+pub const CONFIG: &str = r#"
 rancher:
   environment: {VERSION: v9, SUFFIX: ""}
   services_include: {gone: false}
@@ -39,10 +40,11 @@ pub fn run_all() {
     case("a container that Docker lost sight of runs again", || {
         is_lost(&mut machine)
     });
+    requests::run_all(&mut machine);
     case("everything stops, the console last", everything_stops);
 }
 
-fn case(name: &str, run: impl FnOnce()) {
+pub fn case(name: &str, run: impl FnOnce()) {
     run();
     println!("test {name} ... ok");
 }

@@ -62,8 +62,13 @@ impl Machine {
 
     /// Gives the manager another configuration.
     pub fn configure(&self, config: &str) {
-        fs::write(CONFIG, config).unwrap();
+        self.write(config);
         run("kill", &["-HUP", &self.manager.id().to_string()]);
+    }
+
+    /// Writes another configuration, and tells nobody.
+    pub fn write(&self, config: &str) {
+        fs::write(CONFIG, config).unwrap();
     }
 
     pub fn log(&self) -> String {
@@ -176,7 +181,8 @@ fn run(program: &str, arguments: &[&str]) {
     );
 }
 
-fn try_docker(arguments: &[&str]) -> Option<String> {
+/// What the docker command prints; `None` when it fails.
+pub fn try_docker(arguments: &[&str]) -> Option<String> {
     let output = Command::new("docker")
         .args(["-H", DOCKER])
         .args(arguments)

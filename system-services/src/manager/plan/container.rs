@@ -33,6 +33,24 @@ impl Planner<'_> {
         }
     }
 
+    /// The container of a stopped service, when somebody asked for it: `ros service create`.
+    pub(super) fn made_only(&self, service: &Service) -> Option<Next> {
+        let marks = &self.observed.marks;
+        let asked = marks.stopped.contains(&service.name) && marks.recreate.contains(&service.name);
+        let host = self.observed.host(service.os.scope).filter(|_| asked)?;
+        let replace = self
+            .container(service)
+            .map(|container| container.id.clone());
+        let wanted = match host.image(&service.image) {
+            Some(_) => Next::Do(Action::Prepare { replace }, "is to be made".into()),
+            None => self.pull(service),
+        };
+        Some(match wanted {
+            Next::Do(..) => self.not_too_soon(service, wanted),
+            other => other,
+        })
+    }
+
     /// Nothing is being started that a template would get in the way of.
     pub(super) fn settled(&self) -> bool {
         let ready = |service: &Service| match &service.os.ready {
@@ -109,6 +127,9 @@ impl Planner<'_> {
                 reason: "is to be made anew".into(),
                 definition: false,
             });
+        }
+        if self.observed.marks.keep.get(&service.name) == Some(&container.id) {
+            return None;
         }
         let old_boot = container.boot != self.observed.boot;
         if service.os.rebuild == Rebuild::Always && old_boot {

@@ -637,3 +637,42 @@ fn a_service_in_hand_is_left_alone() {
     machine.busy.insert("ntp".into());
     assert_eq!(machine.text(), ["ntp waiting: is being worked on"]);
 }
+
+#[test]
+fn a_stopped_service_is_made_when_asked_and_not_started() {
+    let mut machine = Machine::new("web: {image: i, labels: {SYSTEM}}");
+    machine.observed.marks.stopped.insert("web".into());
+    let out = ["web out: was stopped by the administrator"];
+    assert_eq!(machine.text(), out);
+    machine.observed.marks.recreate.insert("web".into());
+    let plan = machine.plan();
+    assert_eq!(
+        plan.steps[0].action,
+        Action::Prepare { replace: None },
+        "{plan:?}"
+    );
+    machine.there("web", State::Created);
+    let replace = Some("web-id".to_owned());
+    assert_eq!(machine.plan().steps[0].action, Action::Prepare { replace });
+    machine.observed.system.images.clear();
+    assert_eq!(machine.text(), ["pull web: image i is not here"]);
+    machine.observed.marks.recreate.clear();
+    assert_eq!(machine.text(), out);
+}
+
+#[test]
+fn a_kept_container_stays_though_its_definition_changed() {
+    let mut machine = Machine::new("web: {image: i, labels: {SYSTEM}}");
+    machine.started("web", State::Running).hash = "old".into();
+    let changed = ["recreate web: its definition changed"];
+    assert_eq!(machine.text(), changed);
+    let keep = &mut machine.observed.marks.keep;
+    keep.insert("web".into(), "web-id".into());
+    assert_eq!(machine.text(), ["web well"]);
+    machine
+        .observed
+        .marks
+        .keep
+        .insert("web".into(), "another-id".into());
+    assert_eq!(machine.text(), changed);
+}
