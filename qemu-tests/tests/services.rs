@@ -4,6 +4,8 @@ use std::path::Path;
 
 use qemu_tests::Result;
 use qemu_tests::config_drive::Form;
+use qemu_tests::docker_archive;
+use qemu_tests::error::HarnessError;
 use qemu_tests::guest::Guest;
 use qemu_tests::judge::{Judge, contains, ensure, equal};
 use qemu_tests::stage::{load_image, on_stage};
@@ -68,6 +70,7 @@ fn labels_order_templates_and_commands() -> Result<()> {
         judge_user_service(&mut judge, &guest);
         judge_commands(&mut judge, &guest);
         judge_removal(&mut judge, &guest);
+        judge_preload(&mut judge, &guest);
         judge_enable(&mut judge, &guest);
         judge.verdict(&guest.vm.console.tail(40))
     })
@@ -206,6 +209,37 @@ fn judge_removal(judge: &mut Judge, guest: &Guest) {
         ensure(ignored.code == 0, || format!("exit code {}", ignored.code))?;
         ssh.ok(&format!("sudo ros service delete {file}")).map(drop)
     });
+}
+
+fn judge_preload(judge: &mut Judge, guest: &Guest) {
+    let ssh = &guest.ssh;
+    judge.check(
+        "images on the disk are loaded, whatever else lies there",
+        || {
+            let folder = "/var/lib/rancher/preload/docker";
+            let program = std::fs::read(PROGRAM).map_err(HarnessError::file("read", PROGRAM))?;
+            let archive = docker_archive::image("packed:1", &program, "packed:1")?;
+            ssh.ok(&format!(
+                "sudo mkdir -p {folder}; echo no archive | sudo tee {folder}/bad.tar"
+            ))?;
+            ssh.ok_with_input(
+                &format!("sudo tee {folder}/packed.tar >/dev/null"),
+                &archive,
+            )?;
+            let file = "/var/lib/rancher/conf/packed.yml";
+            let text = "packed:\n  image: packed:1\n  command: [http, '81', from-the-disk]\n";
+            ssh.ok_with_input(&format!("sudo tee {file} >/dev/null"), text.as_bytes())?;
+            ssh.ok(&format!("sudo ros service enable {file}"))?;
+            ssh.ok("sudo ros service up packed")?;
+            contains(
+                &ssh.ok("docker ps --format '{{.Names}} {{.Image}}'")?,
+                "packed packed:1",
+            )?;
+            let marks = ssh.ok(&format!("ls {folder}"))?;
+            contains(&marks, "packed.tar.done")?;
+            ensure(!marks.contains("bad.tar.done"), || marks.clone())
+        },
+    );
 }
 
 fn judge_enable(judge: &mut Judge, guest: &Guest) {

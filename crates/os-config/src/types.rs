@@ -141,7 +141,7 @@ pub struct Rancher {
     pub shutdown_timeout: u32,
     /// Retries of repository downloads.
     pub http_load_retries: u32,
-    /// Wait for each image preload to finish.
+    /// Services of the user start only when the images in `/var/lib/rancher/preload` are loaded.
     pub preload_wait: bool,
     /// The part of this machine in a cluster.
     pub cluster: Cluster,

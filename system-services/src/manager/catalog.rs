@@ -127,8 +127,13 @@ fn services_of(
 /// Everything that `ros service list --all` shows, sorted by name.
 #[must_use]
 pub fn entries(config: &Config) -> Vec<Entry> {
-    let shipped = std::fs::read(SHIPPED).unwrap_or_default();
-    entries_beside(config, &shipped_names(&shipped))
+    entries_beside(config, &shipped())
+}
+
+/// Names of the services that are shipped with this release.
+#[must_use]
+pub fn shipped() -> Vec<String> {
+    shipped_names(&std::fs::read(SHIPPED).unwrap_or_default())
 }
 
 fn shipped_names(defaults: &[u8]) -> Vec<String> {

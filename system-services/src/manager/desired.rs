@@ -8,7 +8,7 @@ use os_config::node::Node;
 use os_config::store::Loaded;
 use os_config::types::Ordered;
 
-use super::catalog::{BadInclude, Catalog};
+use super::catalog::{self, BadInclude, Catalog};
 use super::credentials::Credentials;
 use super::graph::Graph;
 use crate::applied;
@@ -33,6 +33,8 @@ pub struct Desired {
     pub included: Ordered<Node>,
     /// Includes that could not be read.
     pub bad_includes: Vec<BadInclude>,
+    /// Services that start only when their Docker's archives of images are loaded.
+    pub after_preload: BTreeSet<String>,
     /// Of the registries that images are pulled from.
     pub credentials: Credentials,
     /// Release of RancherOS, with its `v`.
@@ -79,6 +81,7 @@ impl Desired {
         );
         Self {
             graph: Graph::new(&project),
+            after_preload: after_preload(rancher.preload_wait, &project, catalog::shipped),
             project,
             conditions: conditions(loaded, Path::new(AGENT_IDENTITY)),
             included: catalog.included,
@@ -88,6 +91,20 @@ impl Desired {
             version,
         }
     }
+}
+
+/// Services of the user, if `rancher.preload_wait` says so. What is shipped has its images, and the machine needs it.
+fn after_preload(
+    wait: bool,
+    project: &Project,
+    shipped: impl FnOnce() -> Vec<String>,
+) -> BTreeSet<String> {
+    if !wait {
+        return BTreeSet::new();
+    }
+    let shipped = shipped();
+    let names = project.services.keys().cloned();
+    names.filter(|name| !shipped.contains(name)).collect()
 }
 
 fn conditions(loaded: &Loaded, agent_identity: &Path) -> BTreeSet<Condition> {
@@ -138,6 +155,15 @@ mod tests {
             [Condition::Ntp]
         );
         assert_eq!(with(serde_json::json!({"enabled": false})), []);
+    }
+
+    #[test]
+    fn shipped_services_do_not_wait_for_archives() {
+        let project = crate::manager::testing::project("{ntp: {image: i}, web: {image: i}}");
+        let shipped = || vec!["ntp".to_owned()];
+        let waiting = after_preload(true, &project, shipped);
+        assert_eq!(waiting.into_iter().collect::<Vec<_>>(), ["web"]);
+        assert!(after_preload(false, &project, shipped).is_empty());
     }
 
     #[test]

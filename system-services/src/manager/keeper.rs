@@ -16,6 +16,7 @@ use super::history::History;
 use super::marks::{Event, Mark, write_standing};
 use super::observe::{KnownImages, Observed, State, observe, ready_files};
 use super::plan::{Action, Plan, Standing, Step, plan};
+use super::preload::Preloader;
 use super::processes::Processes;
 use super::{LOG, boot_id};
 use crate::compose::{SERVICE_LABEL, Scope};
@@ -43,6 +44,7 @@ pub struct Keeper {
     user: Option<Engine>,
     history: History,
     images: KnownImages,
+    preloader: Preloader,
     /// Services for which a step is being done.
     busy: BTreeSet<String>,
     tasks: JoinSet<Done>,
@@ -77,6 +79,7 @@ impl Keeper {
             user: None,
             history: History::default(),
             images: KnownImages::default(),
+            preloader: Preloader::new(),
             busy: BTreeSet::new(),
             processes: Processes::default(),
             ready: BTreeSet::new(),
@@ -98,6 +101,7 @@ impl Keeper {
         self.desired = Desired::load_to_act();
         self.history.clear_failures();
         self.images.forget();
+        self.preloader.look();
         // Who asked waits for news.
         self.standing.clear();
         self.report_problems();
@@ -124,6 +128,8 @@ impl Keeper {
         if observed.user.is_none() {
             self.user = None;
         }
+        self.preload();
+        observed.preloading = self.preloader.pending();
         if Event::Up.is_set() {
             self.processes
                 .check(&self.system, &mut observed.system)
@@ -154,19 +160,32 @@ impl Keeper {
                 Ok(done) => self.finish(done),
                 Err(error) => LOG.error(format_args!("a step of the service manager broke off: {error}")),
             },
+            Some(()) = self.preloader.finished() => self.images.forget(),
             () = events.notified() => {}
             () = readiness_changed(&self.desired, &self.ready) => {}
             () = tokio::time::sleep(pause) => {}
         }
     }
 
-    /// The user's Docker is asked only for services of the user, and only once it said that it is ready: a daemon that is starting
+    /// Begins to load what lies there for the Dockers that answer.
+    fn preload(&mut self) {
+        if Event::Stopping.is_set() {
+            return;
+        }
+        self.preloader.begin(Scope::System, &self.system);
+        if let Some(user) = &self.user {
+            self.preloader.begin(Scope::User, user);
+        }
+    }
+
+    /// The user's Docker is asked only for services of the user and to load images, and only once it said that it is ready: a daemon that is starting
     /// takes connections and does not answer.
     async fn connect_user(&mut self) {
         let project = &self.desired.project;
         let wanted = project
             .runnable()
             .any(|service| service.os.scope == Scope::User);
+        let wanted = wanted || self.preloader.pending().contains(&Scope::User);
         let ready_file = project
             .services
             .get("docker")

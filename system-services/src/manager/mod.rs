@@ -19,6 +19,7 @@ pub mod logs;
 mod marks;
 mod observe;
 mod plan;
+mod preload;
 mod processes;
 mod shutdown;
 #[cfg(test)]

@@ -32,6 +32,8 @@ pub struct Observed {
     pub fresh: BTreeSet<PathBuf>,
     /// What was asked for or done in this boot.
     pub marks: Marks,
+    /// Dockers whose archives of images are not all loaded yet.
+    pub preloading: BTreeSet<Scope>,
     /// Id of this boot.
     pub boot: String,
     /// Processors of the machine.
@@ -138,6 +140,8 @@ pub async fn observe(
         user: user_host,
         ready,
         marks: Marks::read(),
+        // The manager's own knowledge: it loads them.
+        preloading: BTreeSet::new(),
         boot: boot.to_owned(),
         processors: std::thread::available_parallelism().map_or(1, usize::from),
     })

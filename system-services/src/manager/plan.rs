@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::desired::Desired;
 use super::history::History;
 use super::observe::{Container, Observed, State};
+use super::preload;
 use crate::compose::{Condition, Service};
 
 /// A service that does not write its readiness file holds others up for so long and no longer.
@@ -149,6 +150,11 @@ fn urgency(service: &str) -> u8 {
     }
 }
 
+fn preloading(service: &Service) -> String {
+    let folder = preload::folder(service.os.scope);
+    format!("waits until the images in {folder} are loaded")
+}
+
 enum Next {
     Do(Action, String),
     Stand(Standing),
@@ -193,6 +199,7 @@ impl<'a> Planner<'a> {
         }
         let wanted = self.wanted(service, host);
         match wanted {
+            Next::Do(..) if self.awaits_preload(service) => Next::waiting(preloading(service)),
             Next::Do(..) => self.not_too_soon(service, wanted),
             other => other,
         }
@@ -290,6 +297,11 @@ impl<'a> Planner<'a> {
         let unmet = |condition: &Condition| !self.desired.conditions.contains(condition);
         let condition = service.os.condition.filter(unmet)?;
         Some(condition.otherwise().into())
+    }
+
+    fn awaits_preload(&self, service: &Service) -> bool {
+        self.desired.after_preload.contains(&service.name)
+            && self.observed.preloading.contains(&service.os.scope)
     }
 
     fn not_too_soon(&self, service: &Service, wanted: Next) -> Next {

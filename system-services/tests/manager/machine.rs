@@ -172,7 +172,8 @@ fn import_image() {
     );
 }
 
-fn run(program: &str, arguments: &[&str]) {
+/// Runs a program that must end well.
+pub fn run(program: &str, arguments: &[&str]) {
     let output = Command::new(program).args(arguments).output().unwrap();
     assert!(
         output.status.success(),

@@ -12,6 +12,7 @@
 
 mod cases;
 mod machine;
+mod preload;
 mod requests;
 
 use std::process::{Command, ExitCode};

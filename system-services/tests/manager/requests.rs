@@ -9,9 +9,9 @@ use crate::machine::{Machine, docker, process, try_docker, wait};
 
 /// Services of these cases: `job` ends by itself, `absent` has no image anywhere.
 const SERVICES: &str = r#"
-    web: {image: i:1, command: sleep 500, net: host, volumes_from: [vols], labels: {io.rancher.os.scope: system}}
+    web: {image: i:1, command: sleep 500, net: host, stop_grace_period: 1, volumes_from: [vols], labels: {io.rancher.os.scope: system}}
     job: {image: i:1, command: "true", net: host, volumes: ['/usr:/usr:ro', /scratch], labels: {io.rancher.os.scope: system}}
-    network: {image: i:1, command: sleep 600, net: host, volumes_from: [vols], restart: always, labels: {io.rancher.os.scope: system}}
+    network: {image: i:1, command: sleep 600, net: host, stop_grace_period: 1, volumes_from: [vols], restart: always, labels: {io.rancher.os.scope: system}}
     absent: {image: 'reg.invalid/none:1', net: host, labels: {io.rancher.os.scope: system}}
 "#;
 

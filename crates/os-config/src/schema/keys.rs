@@ -196,7 +196,7 @@ static RANCHER: &[Key] = &[
     planned("hypervisor_service", Bool),
     key("shutdown_timeout", Integer(5, MAX_SECONDS)),
     planned("http_load_retries", Integer(0, 1000)),
-    planned("preload_wait", Bool),
+    key("preload_wait", Bool),
     key("cluster", Object(CLUSTER)),
 ];
 

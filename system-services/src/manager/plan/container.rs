@@ -1,7 +1,7 @@
 //! What a service's container should be, and what is to be done when it is not.
 
 use super::order::Reached;
-use super::{Action, CONSOLE, NETWORK, Next, Planner, SETTLED_AFTER, Standing, Step};
+use super::{Action, CONSOLE, NETWORK, Next, Planner, SETTLED_AFTER, Standing, Step, preloading};
 use crate::compose::{Rebuild, Restart, Scope, Service};
 use crate::manager::graph::Strength;
 use crate::manager::observe::{Container, Host, State};
@@ -94,6 +94,10 @@ impl Planner<'_> {
     }
 
     fn pull(&self, service: &Service) -> Next {
+        if self.observed.preloading.contains(&service.os.scope) {
+            let wait = preloading(service);
+            return Next::waiting(format!("image {} is not here; {wait}", service.image));
+        }
         let network = self
             .desired
             .project

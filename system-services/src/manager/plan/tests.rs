@@ -661,6 +661,34 @@ fn a_stopped_service_is_made_when_asked_and_not_started() {
 }
 
 #[test]
+fn what_lies_on_the_disk_is_waited_for() {
+    let mut machine = Machine::new(
+        "
+        udev: {image: i, labels: {SYSTEM}}
+        web: {image: i, labels: {SYSTEM}}
+        far: {image: other, labels: {SYSTEM}}
+    ",
+    );
+    machine
+        .observed
+        .preloading
+        .insert(crate::compose::Scope::System);
+    let loaded = "waits until the images in /var/lib/rancher/preload/system-docker are loaded";
+    let far = format!("far waiting: image other is not here; {loaded}");
+    let create = |name: &str| format!("create {name}: has no container");
+    assert_eq!(machine.text(), [create("udev"), create("web"), far.clone()]);
+    // With `rancher.preload_wait`.
+    machine.desired.after_preload = ["web", "far"].map(str::to_owned).into();
+    let web = format!("web waiting: {loaded}");
+    assert_eq!(machine.text(), [create("udev"), web, far]);
+    machine.started("web", State::Running);
+    assert!(machine.text().contains(&"web well".to_owned()));
+    machine.observed.preloading.clear();
+    let pull = "pull far: image other is not here".to_owned();
+    assert!(machine.text().contains(&pull));
+}
+
+#[test]
 fn a_kept_container_stays_though_its_definition_changed() {
     let mut machine = Machine::new("web: {image: i, labels: {SYSTEM}}");
     machine.started("web", State::Running).hash = "old".into();
