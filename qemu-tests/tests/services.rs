@@ -50,6 +50,20 @@ const SERVICES: &str = r#"rancher:
       no_such_key: 1
       labels:
         io.rancher.os.scope: system
+    tick:
+      image: rancher/os-base:${VERSION}${SUFFIX}
+      command: [sh, -c, "echo tick >> /run/ticks"]
+      volumes: ["/run:/run"]
+      labels:
+        io.rancher.os.scope: system
+        io.rancher.os.createonly: "true"
+        cron.schedule: "*/10 * * * * *"
+    never:
+      image: rancher/os-base:${VERSION}${SUFFIX}
+      command: [sh, -c, "exec sleep 100000"]
+      labels:
+        io.rancher.os.scope: system
+        cron.schedule: whenever
     mine:
       image: mine:1
       command: [http, "80", from-my-service]
@@ -71,6 +85,7 @@ fn labels_order_templates_and_commands() -> Result<()> {
         judge_commands(&mut judge, &guest);
         judge_removal(&mut judge, &guest);
         judge_preload(&mut judge, &guest);
+        judge_schedule(&mut judge, &guest);
         judge_enable(&mut judge, &guest);
         judge.verdict(&guest.vm.console.tail(40))
     })
@@ -240,6 +255,33 @@ fn judge_preload(judge: &mut Judge, guest: &Guest) {
             ensure(!marks.contains("bad.tar.done"), || marks.clone())
         },
     );
+}
+
+fn judge_schedule(judge: &mut Judge, guest: &Guest) {
+    let ssh = &guest.ssh;
+    let ticks = || -> Result<u32> {
+        let count = ssh.ok("cat /run/ticks 2>/dev/null | wc -l")?;
+        Ok(count.trim().parse().unwrap_or_default())
+    };
+    judge.check("a schedule starts its service again and again", || {
+        let before = ticks()?;
+        ssh.wait_for(
+            &format!("[ $(cat /run/ticks | wc -l) -ge {} ]", before + 2),
+            Patience::seconds(60),
+        )?;
+        ssh.ok("sudo ros service stop tick")?;
+        let stopped = ticks()?;
+        ssh.ok("sleep 12")?;
+        equal(ticks()?, stopped)
+    });
+    judge.check("what is no schedule is named with its place", || {
+        let said = ssh.run("sudo ros config validate")?.text();
+        contains(
+            &said,
+            "rancher.services.never.labels.cron.schedule: `whenever` is no schedule",
+        )?;
+        contains(&said, ".yml:")
+    });
 }
 
 fn judge_enable(judge: &mut Judge, guest: &Guest) {

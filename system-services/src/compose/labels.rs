@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::problem::Wrong;
+use super::schedule::Schedule;
 
 /// Which Docker runs a service.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -80,19 +81,25 @@ pub struct OsLabels {
     pub condition: Option<Condition>,
     /// `io.docker.compose.rebuild`
     pub rebuild: Rebuild,
+    /// `cron.schedule`
+    pub schedule: Option<Schedule>,
+    /// `cron.schedule` with `io.rancher.os.createonly: true`: started by the schedule and by nothing else.
+    pub only_by_schedule: bool,
 }
 
 impl OsLabels {
     /// Reads the labels; what is wrong falls back to its default and is added to `wrong`.
     pub(super) fn read(labels: &BTreeMap<String, String>, wrong: &mut Vec<Wrong>) -> Self {
         let mut reader = Reader { labels, wrong };
+        let createonly = reader.flag("io.rancher.os.createonly", false);
+        let schedule = reader.schedule();
         Self {
             scope: reader.choice(
                 "io.rancher.os.scope",
                 &[("system", Scope::System), ("user", Scope::User)],
             ),
             detach: reader.flag("io.rancher.os.detach", true),
-            createonly: reader.flag("io.rancher.os.createonly", false),
+            createonly: createonly && schedule.is_none(),
             reloadconfig: reader.flag("io.rancher.os.reloadconfig", false),
             before: reader.names("io.rancher.os.before"),
             after: reader.names("io.rancher.os.after"),
@@ -112,6 +119,8 @@ impl OsLabels {
                 "io.docker.compose.rebuild",
                 &[("always", Rebuild::Always), ("false", Rebuild::Never)],
             ),
+            only_by_schedule: createonly && schedule.is_some(),
+            schedule,
         }
     }
 }
@@ -172,6 +181,17 @@ impl<'a> Reader<'a> {
             .collect()
     }
 
+    fn schedule(&mut self) -> Option<Schedule> {
+        let label = "cron.schedule";
+        match Schedule::parse(self.get(label)?) {
+            Ok(schedule) => Some(schedule),
+            Err(what) => {
+                self.complain(label, what);
+                None
+            }
+        }
+    }
+
     fn ready_file(&mut self) -> Option<PathBuf> {
         let label = "io.rancher.os.ready";
         let path = PathBuf::from(self.get(label)?);
@@ -229,6 +249,19 @@ mod tests {
         ]);
         assert_eq!(labels.after, ["network", "cloud-init"]);
         assert_eq!(labels.before, ["udev"]);
+    }
+
+    #[test]
+    fn a_schedule_makes_a_template_a_service() {
+        let schedule = ("cron.schedule", "@hourly");
+        let createonly = ("io.rancher.os.createonly", "true");
+        let (both, _) = read(&[schedule, createonly]);
+        assert!(both.only_by_schedule && !both.createonly && both.schedule.is_some());
+        let (one, _) = read(&[schedule]);
+        assert!(!one.only_by_schedule && one.schedule.is_some());
+        let (broken, wrong) = read(&[("cron.schedule", "whenever"), createonly]);
+        assert!(broken.createonly && !broken.only_by_schedule);
+        assert_eq!(wrong[0].key, "labels.cron.schedule");
     }
 
     #[test]

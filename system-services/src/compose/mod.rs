@@ -8,6 +8,7 @@ mod labels;
 mod problem;
 mod project;
 mod resources;
+mod schedule;
 mod service;
 mod values;
 mod variables;
@@ -16,6 +17,7 @@ mod volumes;
 pub use labels::{Condition, OsLabels, Rebuild, Scope};
 pub use problem::{Problem, Severity};
 pub use project::{Project, Sources};
+pub use schedule::Schedule;
 pub use service::{Restart, Service};
 pub use variables::Variables;
 

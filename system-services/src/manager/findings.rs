@@ -108,7 +108,10 @@ rancher:
       image: i
       labels:
         io.rancher.os.after: nobody
+        cron.schedule: 60 * * * * *
 ";
+
+    const SCHEDULE: &str = "Warning c.yml:17:24: rancher.services.three.labels.cron.schedule: `60 * * * * *` is no schedule: Component error: Number out of bounds; expected `second minute hour day month weekday` such as `0 30 4 * * *`, or @hourly, @daily, @weekly, @monthly, @yearly, or `@every 1h30m`";
 
     #[test]
     fn each_finding_has_its_place() {
@@ -123,6 +126,7 @@ rancher:
             [
                 "Error c.yml:9:9: rancher.services.one.ports[1]: expected [[address:]host port:]container port, given `80:eighty`",
                 "Warning c.yml:12:13: rancher.services.two.imag: unknown key: ignored",
+                SCHEDULE,
                 "Warning c.yml:16:9: rancher.services.three.labels: three comes after nobody, which does not exist: ignored",
                 "Error c.yml:3:13: rancher.services_include.absent: there is no such service; give a file below /var/lib/rancher/conf, or define it under rancher.services",
             ]

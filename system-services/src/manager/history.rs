@@ -69,6 +69,11 @@ impl History {
         failures
     }
 
+    /// Forgets a service: it begins anew.
+    pub fn forget(&mut self, service: &str) {
+        self.services.remove(service);
+    }
+
     /// Forgets failures, so that everything is tried at once.
     pub fn clear_failures(&mut self) {
         for attempts in self.services.values_mut() {

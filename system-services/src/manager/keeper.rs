@@ -1,29 +1,31 @@
 //! The loop's body: observe, plan, hand out steps, take their results. Owns what the manager remembers; decides nothing.
 
+mod wake;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::StreamExt;
+use jiff::Timestamp;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use super::apply::{self, Context};
+use super::cron::Turns;
 use super::desired::Desired;
 use super::engine::{Engine, SYSTEM_SOCKET, USER_SOCKET};
 use super::history::History;
 use super::marks::{Event, Mark, write_standing};
-use super::observe::{KnownImages, Observed, State, observe, ready_files};
+use super::observe::{KnownImages, Observed, State, observe};
 use super::plan::{Action, Plan, Standing, Step, plan};
 use super::preload::Preloader;
 use super::processes::Processes;
 use super::{LOG, boot_id};
-use crate::compose::{SERVICE_LABEL, Scope};
+use crate::compose::Scope;
 use crate::log::Chain;
+use wake::{readiness_changed, watch};
 
-/// How often readiness files are looked for.
-const GLANCE: Duration = Duration::from_millis(50);
 /// While something waits, and no event may tell of what it waits for.
 const QUICK_LOOK: Duration = Duration::from_secs(2);
 /// When nothing is awaited: events may get lost when a daemon restarts.
@@ -45,6 +47,8 @@ pub struct Keeper {
     history: History,
     images: KnownImages,
     preloader: Preloader,
+    /// Of services with a schedule.
+    turns: Turns,
     /// Services for which a step is being done.
     busy: BTreeSet<String>,
     tasks: JoinSet<Done>,
@@ -80,6 +84,7 @@ impl Keeper {
             history: History::default(),
             images: KnownImages::default(),
             preloader: Preloader::new(),
+            turns: Turns::read(),
             busy: BTreeSet::new(),
             processes: Processes::default(),
             ready: BTreeSet::new(),
@@ -130,6 +135,7 @@ impl Keeper {
         }
         self.preload();
         observed.preloading = self.preloader.pending();
+        observed.due = self.turns.due(&self.desired.project, Timestamp::now());
         if Event::Up.is_set() {
             self.processes
                 .check(&self.system, &mut observed.system)
@@ -144,9 +150,15 @@ impl Keeper {
             return Duration::ZERO;
         }
         self.report(&plan);
+        for service in &plan.passed {
+            self.turns.taken(service, Timestamp::now());
+        }
         let pause = self.pause(&plan, now);
         self.ready = observed.ready;
         for step in plan.steps {
+            if observed.due.contains(&step.service) {
+                self.take_turn(&step);
+            }
             self.begin(step);
         }
         pause
@@ -230,8 +242,18 @@ impl Keeper {
             .iter()
             .any(|(_, standing)| matches!(standing, Standing::Waiting(_)));
         let regular = if waiting { QUICK_LOOK } else { SLOW_LOOK };
-        plan.wake
-            .map_or(regular, |wake| regular.min(wake.saturating_sub(now)))
+        let turn = self.turns.pause(&self.desired.project, Timestamp::now());
+        let wake = plan.wake.map(|wake| wake.saturating_sub(now));
+        let sooner = turn.into_iter().chain(wake).min();
+        sooner.map_or(regular, |pause| regular.min(pause))
+    }
+
+    /// A turn is taken when it begins: what comes of it changes nothing.
+    fn take_turn(&mut self, step: &Step) {
+        if matches!(step.action, Action::Start { .. } | Action::Create { .. }) {
+            self.history.forget(&step.service);
+            self.turns.taken(&step.service, Timestamp::now());
+        }
     }
 
     fn begin(&mut self, step: Step) {
@@ -251,6 +273,9 @@ impl Keeper {
             )),
             Action::Prepare { .. } => {}
             Action::Settle { .. } => LOG.warn(&step),
+            // Said once, not at each turn.
+            Action::Start { .. }
+                if service.os.schedule.is_some() && self.started.contains(&service.name) => {}
             _ if self.started.contains(&service.name) => LOG.info(&step),
             _ => LOG.info(format_args!(
                 "{} [{}]: Starting",
@@ -377,35 +402,5 @@ impl Keeper {
         if self.said.insert(line.clone()) {
             LOG.warn(line);
         }
-    }
-}
-
-/// Ends when a readiness file appears or goes away.
-async fn readiness_changed(desired: &Desired, before: &BTreeSet<PathBuf>) {
-    while ready_files(&desired.project) == *before {
-        tokio::time::sleep(GLANCE).await;
-    }
-}
-
-/// Wakes the manager at every event of a container of ours, for as long as the daemon exists, across its restarts.
-async fn watch(engine: Engine, wake: Arc<Notify>) {
-    let filters = [("type", "container"), ("label", SERVICE_LABEL)];
-    let filters = filters
-        .map(|(name, value)| (name.to_owned(), vec![value.to_owned()]))
-        .into();
-    let options = bollard::query_parameters::EventsOptions {
-        filters: Some(filters),
-        ..Default::default()
-    };
-    loop {
-        let mut stream = Box::pin(engine.docker.events(Some(options.clone())));
-        while let Some(Ok(event)) = stream.next().await {
-            // What we do ourselves is told by the step; `exec_…` and the like change nothing that is planned.
-            if matches!(event.action.as_deref(), Some("die" | "destroy")) {
-                wake.notify_one();
-            }
-        }
-        wake.notify_one();
-        tokio::time::sleep(Duration::from_millis(500)).await;
     }
 }

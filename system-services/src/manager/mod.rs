@@ -8,6 +8,7 @@ mod apply;
 pub mod catalog;
 pub mod control;
 mod credentials;
+mod cron;
 mod desired;
 mod engine;
 pub mod findings;

@@ -34,6 +34,8 @@ pub struct Observed {
     pub marks: Marks,
     /// Dockers whose archives of images are not all loaded yet.
     pub preloading: BTreeSet<Scope>,
+    /// Services whose time has come, by their schedules.
+    pub due: BTreeSet<String>,
     /// Id of this boot.
     pub boot: String,
     /// Processors of the machine.
@@ -140,8 +142,9 @@ pub async fn observe(
         user: user_host,
         ready,
         marks: Marks::read(),
-        // The manager's own knowledge: it loads them.
+        // The manager's own knowledge.
         preloading: BTreeSet::new(),
+        due: BTreeSet::new(),
         boot: boot.to_owned(),
         processors: std::thread::available_parallelism().map_or(1, usize::from),
     })

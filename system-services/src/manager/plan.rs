@@ -88,6 +88,8 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// Services with `io.rancher.os.reloadconfig` that have come as far as others wait for.
     pub reload_after: Vec<String>,
+    /// Services whose turn by their schedule comes to nothing: they run, or take no part.
+    pub passed: Vec<String>,
     /// All other services, with where they stand.
     pub standing: Vec<(String, Standing)>,
     /// Every service has come as far as it can without further attempts.
@@ -117,6 +119,9 @@ pub fn plan(
         now,
     };
     for service in desired.project.runnable() {
+        if planner.is_passed(service) {
+            plan.passed.push(service.name.clone());
+        }
         match planner.next(service) {
             Next::Do(action, reason) => plan.steps.push(Step {
                 service: service.name.clone(),
@@ -200,6 +205,8 @@ impl<'a> Planner<'a> {
         let wanted = self.wanted(service, host);
         match wanted {
             Next::Do(..) if self.awaits_preload(service) => Next::waiting(preloading(service)),
+            // Its turn is its own time, whatever came of the one before.
+            Next::Do(Action::Start { .. }, _) if self.is_due(service) => wanted,
             Next::Do(..) => self.not_too_soon(service, wanted),
             other => other,
         }
@@ -297,6 +304,18 @@ impl<'a> Planner<'a> {
         let unmet = |condition: &Condition| !self.desired.conditions.contains(condition);
         let condition = service.os.condition.filter(unmet)?;
         Some(condition.otherwise().into())
+    }
+
+    fn is_due(&self, service: &Service) -> bool {
+        self.observed.due.contains(&service.name)
+    }
+
+    fn is_passed(&self, service: &Service) -> bool {
+        let runs = || {
+            self.container(service)
+                .is_some_and(|container| container.state == State::Running)
+        };
+        self.is_due(service) && (self.out(service).is_some() || runs())
     }
 
     fn awaits_preload(&self, service: &Service) -> bool {

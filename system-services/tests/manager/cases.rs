@@ -3,7 +3,7 @@
 use std::fs;
 
 use crate::machine::{Machine, docker, ended, process, wait};
-use crate::{preload, requests};
+use crate::{cron, preload, requests};
 
 /// `ntp` comes after `udev`, which is ready late; `once` is waited for; `vols` is a template; `gone` is switched off.
 pub const CONFIG: &str = r#"
@@ -42,6 +42,7 @@ pub fn run_all() {
     });
     requests::run_all(&mut machine);
     preload::run_all(&mut machine);
+    cron::run_all(&mut machine);
     case("everything stops, the console last", everything_stops);
 }
 

@@ -11,6 +11,7 @@
 )]
 
 mod cases;
+mod cron;
 mod machine;
 mod preload;
 mod requests;

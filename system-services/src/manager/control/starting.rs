@@ -183,7 +183,8 @@ fn is_there(service: &Service, observed: &Observed) -> bool {
     };
     let ran = observed.marks.ran.get(&service.name) == Some(&container.id);
     let ended = matches!(container.state, State::Exited { code: 0 });
-    is_made(service, observed) && (container.state == State::Running || (ran && ended))
+    let started = container.state == State::Running || (ran && ended);
+    is_made(service, observed) && (started || service.os.only_by_schedule)
 }
 
 /// Its container is the one that was asked for.

@@ -12,23 +12,27 @@ struct Drift {
     definition: bool,
 }
 
+/// What is started only by its schedule is only made.
+fn make(service: &Service, replace: Option<String>) -> Action {
+    if service.os.only_by_schedule {
+        Action::Prepare { replace }
+    } else {
+        Action::Create { replace }
+    }
+}
+
 impl Planner<'_> {
     pub(super) fn wanted(&self, service: &Service, host: &Host) -> Next {
         let image = host.image(&service.image);
         let Some(container) = self.container(service) else {
             return match image {
-                Some(_) => Next::Do(Action::Create { replace: None }, "has no container".into()),
+                Some(_) => Next::Do(make(service, None), "has no container".into()),
                 None => self.pull(service),
             };
         };
         match (self.drift(service, container, image), image) {
             (Some(drift), None) if drift.definition => self.pull(service),
-            (Some(drift), _) => Next::Do(
-                Action::Create {
-                    replace: Some(container.id.clone()),
-                },
-                drift.reason,
-            ),
+            (Some(drift), _) => Next::Do(make(service, Some(container.id.clone())), drift.reason),
             (None, _) => self.keep(service, container),
         }
     }
@@ -184,6 +188,15 @@ impl Planner<'_> {
                 },
                 "its process is gone, though Docker says that it runs".to_owned(),
             ),
+            State::Created | State::Exited { .. } if self.is_due(service) => {
+                start("its time has come")
+            }
+            State::Created if service.os.only_by_schedule => Next::well(),
+            State::Exited { .. }
+                if service.os.only_by_schedule && !self.ran(service, container) =>
+            {
+                Next::well()
+            }
             State::Created => start("was never started"),
             State::Exited { .. } if !self.ran(service, container) => {
                 start("was not started in this boot")

@@ -34,7 +34,11 @@ impl Planner<'_> {
     /// Whether `service` has come as far as those that come after it want.
     pub(super) fn reached(&self, service: &Service, strength: Strength) -> Reached {
         let name = &service.name;
-        if strength == Strength::Soft && self.will_not_come(service) {
+        let awaited = !service.os.only_by_schedule;
+        if strength == Strength::Soft && (!awaited || self.will_not_come(service)) {
+            return Reached::Yes;
+        }
+        if service.os.only_by_schedule && self.container(service).is_some() {
             return Reached::Yes;
         }
         let Some(container) = self

@@ -689,6 +689,45 @@ fn what_lies_on_the_disk_is_waited_for() {
 }
 
 #[test]
+fn a_schedule_starts_what_does_not_run() {
+    let mut machine = Machine::new(
+        "
+        tick: {image: i, labels: {SYSTEM, cron.schedule: '@hourly'}}
+        only: {image: i, labels: {SYSTEM, cron.schedule: '@hourly', io.rancher.os.createonly: true}}
+        next: {image: i, labels: {SYSTEM, io.rancher.os.after: only}}
+    ",
+    );
+    let prepare = Action::Prepare { replace: None };
+    assert_eq!(machine.plan().steps[1].action, prepare);
+    machine.started("next", State::Running);
+    machine.started("tick", State::Exited { code: 1 });
+    machine.there("only", State::Created);
+    let rest = ["tick failed: ended with code 1", "only well", "next well"];
+    assert_eq!(machine.text(), rest);
+    assert!(machine.plan().passed.is_empty());
+    machine.observed.due = ["tick", "only"].map(str::to_owned).into();
+    // Its turn comes though it has just failed.
+    machine.history.failed("tick", machine.now, "ended".into());
+    let turns = [
+        "start tick: its time has come",
+        "start only: its time has come",
+        "next well",
+    ];
+    assert_eq!(machine.text(), turns);
+    machine.started("tick", State::Running);
+    machine.observed.marks.stopped.insert("only".into());
+    assert_eq!(machine.plan().passed, ["tick", "only"]);
+    assert!(machine.plan().steps.is_empty());
+    machine.observed.marks.stopped.clear();
+    machine.there("only", State::Created).hash = "old".into();
+    let replace = Some("only-id".to_owned());
+    assert_eq!(machine.plan().steps[0].action, Action::Prepare { replace });
+    machine.started("only", State::Exited { code: 0 });
+    machine.observed.due.clear();
+    assert!(machine.text().contains(&"only well".to_owned()));
+}
+
+#[test]
 fn a_kept_container_stays_though_its_definition_changed() {
     let mut machine = Machine::new("web: {image: i, labels: {SYSTEM}}");
     machine.started("web", State::Running).hash = "old".into();
