@@ -72,6 +72,7 @@ const READERS: &[(&str, &[Reader])] = &[
     ("rancher.services", &[Reader::Services]),
     ("rancher.services_include", &[Reader::Services]),
     ("rancher.registry_auths", &[Reader::Services]),
+    ("rancher.preload_wait", &[Reader::Services]),
     ("rancher.cluster", &[Reader::Services]),
     (
         "rancher.cluster.server",

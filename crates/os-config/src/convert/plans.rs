@@ -36,7 +36,7 @@ const NO_UPGRADE: &str = "a new release is a new medium, or a new kernel and ini
 const PLAIN_STATE: &str = "put the state on a plain disk or partition";
 const NO_RADIO: &str = "use a wired link";
 
-static PLANS: [Plan; 29] = [
+static PLANS: [Plan; 28] = [
     Plan {
         path: "rancher.console",
         idle: &["default"],
@@ -113,10 +113,6 @@ static PLANS: [Plan; 29] = [
     act(
         "rancher.hypervisor_service",
         "run the tools of your hypervisor as a service of your own",
-    ),
-    act(
-        "rancher.preload_wait",
-        "nothing is loaded from /var/lib/rancher/preload: pull, or `docker load -i FILE`",
     ),
     act("rancher.defaults.docker", "write it under `rancher.docker`"),
     act("rancher.network.wifi_networks", NO_RADIO),

@@ -41,7 +41,10 @@ static BUILT_IN: [(&str, Fate); 19] = [
     ("cloud-init-execute", Fate::In("cloud-init")),
     (
         "system-cron",
-        Fate::Gone(Need::Hands, "run a cron of your own in a container"),
+        Fate::Gone(
+            Need::Nothing,
+            "the service manager itself acts on `cron.schedule`",
+        ),
     ),
     (
         "logrotate",
@@ -54,8 +57,8 @@ static BUILT_IN: [(&str, Fate); 19] = [
     (
         "preload-user-images",
         Fate::Gone(
-            Need::Hands,
-            "nothing is loaded from /var/lib/rancher/preload: pull, or `docker load -i FILE`",
+            Need::Nothing,
+            "the service manager itself loads what lies in /var/lib/rancher/preload",
         ),
     ),
 ];
@@ -228,16 +231,13 @@ impl Service<'_> {
             if ORDER.contains(&name) {
                 return self.order(name, value, at);
             }
-            let advice = match name {
-                "cron.schedule" => "nobody acts on it: run a cron of your own in a container",
-                _ if name.starts_with("io.rancher.user_docker.") => {
-                    "there are no further Dockers: run docker:dind as a service of your own"
-                }
-                _ => return Label::Stays,
-            };
-            let what = format!("No effect here: label {name}");
-            let remark = self.remark(Kind::NoEffect, at, "labels", what);
-            self.remarks.push(remark.advise(advice));
+            if name.starts_with("io.rancher.user_docker.") {
+                let what = format!("No effect here: label {name}");
+                let remark = self.remark(Kind::NoEffect, at, "labels", what);
+                self.remarks.push(remark.advise(
+                    "there are no further Dockers: run docker:dind as a service of your own",
+                ));
+            }
             Label::Stays
         });
     }
