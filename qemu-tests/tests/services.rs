@@ -204,7 +204,7 @@ fn judge_removal(judge: &mut Judge, guest: &Guest) {
         // This login goes with the console.
         ssh.run("sudo ros service rm -f console").ok();
         ssh.drop_connection();
-        ssh.wait_for("true", Patience::seconds(90))?;
+        ssh.wait_for_login(Patience::seconds(90), || Ok(()))?;
         let after = (id("network")?, id("console")?);
         ensure(before.0 != after.0 && before.1 != after.1, || {
             format!("{before:?} then {after:?}")

@@ -138,7 +138,6 @@ enum ServiceCommand {
     },
     /// Remove the containers of services, until `up`, `start` or the next boot
     #[command(
-        visible_alias = "remove",
         after_help = "Examples:\n  ros service stop web && ros service rm web\n  ros service rm -f -v web"
     )]
     Rm {
@@ -165,7 +164,7 @@ enum ServiceCommand {
         #[command(flatten)]
         services: Named,
     },
-    /// Take services out of rancher.services_include: what was neither enabled nor disabled
+    /// Take services out of rancher.services_include, as if they had never been enabled or disabled
     #[command(
         after_help = "Examples:\n  ros service delete /var/lib/rancher/conf/web.yml\n  ros service rm -f web && ros service delete /var/lib/rancher/conf/web.yml"
     )]

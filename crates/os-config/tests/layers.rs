@@ -326,6 +326,19 @@ fn scalars_keep_the_text_that_was_written() {
 }
 
 #[test]
+fn an_included_file_is_taken_out_by_its_path() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = Place::new(folder.path());
+    let include = b"rancher: {services_include: {/var/lib/rancher/conf/web.yml: true, ntp: false}}";
+    store::merge(&place, include).unwrap();
+    let key = "rancher.services_include.\"/var/lib/rancher/conf/web.yml\"";
+    store::set(&place, key, "null").unwrap();
+    let left = store::load(&place, &Cmdline::default()).config;
+    let left: Vec<String> = left.rancher.services_include.keys().cloned().collect();
+    assert_eq!(left, ["ntp"]);
+}
+
+#[test]
 fn set_writes_one_key_and_keeps_the_rest_in_order() {
     let machine = Machine::new().conf(
         "cloud-config.yml",
