@@ -202,7 +202,11 @@ async fn set(handle: &Handle, message: LinkMessage) -> Result<(), rtnetlink::Err
 }
 
 async fn add_address(handle: &Handle, link: &LinkId, cidr: Cidr) -> Result<(), rtnetlink::Error> {
-    let mut request = handle.address().add(link.index, cidr.address, cidr.prefix);
+    // One that is there, from a lease, becomes ours and lasts.
+    let mut request = handle
+        .address()
+        .add(link.index, cidr.address, cidr.prefix)
+        .replace();
     let mark = AddressAttribute::Protocol(AddressProtocol::Other(MARK));
     request.message_mut().attributes.push(mark);
     tolerate(request.execute().await, EEXIST)

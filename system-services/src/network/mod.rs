@@ -274,10 +274,16 @@ impl Netconf {
         }
         let retry = self.dhcp.revive();
         self.write_names();
-        if !self.done && self.is_done(&plan, &observed) {
+        // The kernel takes more with an address than the address: routes, and others of its network. No event tells of that.
+        let takes = |step: &Step| matches!(step, Step::RemoveAddress { .. });
+        let moved = plan
+            .steps
+            .iter()
+            .any(|step| takes(step) && !self.refused.holds(step));
+        if !self.done && !moved && self.is_done(&plan, &observed) {
             self.finish().await;
         }
-        let glance = (!self.done).then(|| Instant::now() + GLANCE);
+        let glance = (!self.done || moved).then(|| Instant::now() + GLANCE);
         Ok([retry, glance, again].into_iter().flatten().min())
     }
 
@@ -293,9 +299,14 @@ impl Netconf {
 
     fn remember(&mut self, plan: &plan::Plan) {
         self.known.links.clone_from(&plan.links);
+        self.known.unopened.clear();
         for step in &plan.steps {
-            if let Step::Make { name, .. } = step {
-                self.known.made.insert(name.clone());
+            match step {
+                Step::Make { name, .. } => drop(self.known.made.insert(name.clone())),
+                Step::Up { link } if self.refused.holds(step) => {
+                    self.known.unopened.insert(link.index);
+                }
+                _ => {}
             }
         }
     }

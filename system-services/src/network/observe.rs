@@ -104,6 +104,8 @@ pub struct Address {
     pub cidr: Cidr,
     /// We set it.
     pub ours: bool,
+    /// It has no end; that of a lease has one.
+    pub lasting: bool,
     /// Set by hand or by a program, a DHCP client too; not by a router advertisement, and not link-local.
     pub settled: bool,
 }
@@ -258,6 +260,7 @@ fn address(message: &AddressMessage) -> Option<Address> {
         link: message.header.index,
         cidr,
         ours,
+        lasting: flags.contains(AddressFlags::Permanent),
         // A lease has an end; so has an address that the kernel made of a router advertisement, but that is IPv6.
         settled: message.header.scope == AddressScope::Universe
             && (cidr.address.is_ipv4() || flags.contains(AddressFlags::Permanent)),

@@ -57,6 +57,8 @@ pub struct Known {
     pub links: BTreeSet<u32>,
     /// Names of links that were made: they are not made again for an option that the kernel has refused.
     pub made: BTreeSet<String>,
+    /// Links that were met and could not be set up: that is tried again.
+    pub unopened: BTreeSet<u32>,
 }
 
 /// Plans: first what is stacked on what, then what each link has.
@@ -76,7 +78,11 @@ pub fn plan(desired: &Desired, observed: &Observed, known: &Known) -> Plan {
         if going.contains(&link.index) {
             continue;
         }
-        let meeting = Meeting::from(!known.links.contains(&link.index));
+        // What somebody else made a member is set up through its master, such as the fast path below Azure's network card.
+        if link.master.is_some() && setup.member.is_none() && !link.is_joined() {
+            continue;
+        }
+        let meeting = Meeting::of(link.index, known);
         if let Some(member) = &setup.member {
             // Without its bond or bridge it waits; that one's coming wakes us.
             let Some(master) = master_of(member, observed, &going) else {
@@ -139,12 +145,25 @@ fn master_of<'a>(
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Meeting {
     First,
+    /// It was met, and could not be set up then.
+    Unopened,
     Again,
 }
 
-impl From<bool> for Meeting {
-    fn from(new: bool) -> Self {
-        if new { Self::First } else { Self::Again }
+impl Meeting {
+    fn of(link: u32, known: &Known) -> Self {
+        if !known.links.contains(&link) {
+            Self::First
+        } else if known.unopened.contains(&link) {
+            Self::Unopened
+        } else {
+            Self::Again
+        }
+    }
+
+    /// One that somebody has set down later stays down.
+    fn opens(self) -> bool {
+        matches!(self, Self::First | Self::Unopened)
     }
 }
 
@@ -160,12 +179,12 @@ fn steps(setup: &Setup, link: &Link, observed: &Observed, meeting: Meeting) -> V
             mtu,
         });
     }
-    if first && !link.up {
+    if meeting.opens() && !link.up {
         steps.push(Step::Up { link: id(link) });
     }
     steps.extend(addresses(setup, link, observed, meeting));
     // Without a link that is up the kernel takes no route; its coming up wakes us again.
-    if link.up || first {
+    if link.up || meeting.opens() {
         steps.extend(routes(setup, link, observed, meeting));
     }
     if first {
@@ -218,7 +237,7 @@ fn member_steps(
         });
     }
     let opened_by_bond = joins && matches!(master.kind, Kind::Bond(_));
-    if first && !link.up && !opened_by_bond {
+    if meeting.opens() && !link.up && !opened_by_bond {
         steps.push(Step::Up { link: id(link) });
     }
     if first {
@@ -268,7 +287,13 @@ fn addresses(setup: &Setup, link: &Link, observed: &Observed, meeting: Meeting) 
         }
     }
     for cidr in &setup.addresses {
-        if !present.iter().any(|address| address.cidr == *cidr) {
+        // A leased one ends with its lease, unless a client goes on renewing it.
+        let stays = |address: &&super::observe::Address| address.lasting || setup.uses_dhcp();
+        if !present
+            .iter()
+            .filter(|address| stays(address))
+            .any(|address| address.cidr == *cidr)
+        {
             steps.push(Step::AddAddress {
                 link: id(link),
                 cidr: *cidr,

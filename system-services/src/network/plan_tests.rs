@@ -48,6 +48,7 @@ pub(super) fn address(link: u32, cidr: &str, ours: bool) -> Address {
         link,
         cidr: cidr.parse().unwrap(),
         ours,
+        lasting: true,
         settled: true,
     }
 }

@@ -218,7 +218,7 @@ fn a_changed_configuration_is_taken_up_when_told() {
     world.plug("eth0", "52:54:00:77:06:01");
     let settings = Arc::new(Mutex::new(config(vec![(
         "eth0",
-        fixed("10.78.0.5/24", None),
+        fixed("10.78.0.5/24", Some("10.78.0.1")),
     )])));
     let service = Service::start_with(&world, Arc::clone(&settings));
     until(
@@ -228,7 +228,7 @@ fn a_changed_configuration_is_taken_up_when_told() {
     );
     {
         let mut settings = settings.lock().unwrap();
-        *settings = config(vec![("eth0", fixed("10.78.0.9/24", None))]);
+        *settings = config(vec![("eth0", fixed("10.78.0.9/24", Some("10.78.0.1")))]);
         settings.hostname = Some("renamed".into());
     }
     reload(&service.paths).unwrap();
@@ -238,11 +238,38 @@ fn a_changed_configuration_is_taken_up_when_told() {
         |seen| seen.contains("10.78.0.9/24"),
     );
     assert!(!addresses.contains("10.78.0.5"), "{addresses}");
+    // The kernel takes it with the last address.
+    until(
+        "the default route",
+        || world.machine(&["route", "show", "default"]),
+        |seen| seen.contains("via 10.78.0.1 "),
+    );
     until(
         "hosts",
         || service.file("hosts"),
         |text| text.contains("renamed"),
     );
+}
+
+#[test]
+fn a_leased_address_that_is_configured_outlives_its_lease() {
+    let Some(mut world) = World::new() else {
+        return;
+    };
+    world.plug("eth0", "52:54:00:77:08:01");
+    world.dhcp_server();
+    let settings = Arc::new(Mutex::new(config(vec![("eth0", dhcp())])));
+    let service = Service::start_with(&world, Arc::clone(&settings));
+    let show = || world.machine(&["-4", "-o", "addr", "show", "dev", "eth0"]);
+    let leased = until("the lease", show, |seen| seen.contains("inet 10.77.0.1"));
+    let mut words = leased.split_whitespace().skip_while(|word| *word != "inet");
+    let address = words.nth(1).unwrap().to_owned();
+    *settings.lock().unwrap() = config(vec![("eth0", fixed(&address, None))]);
+    reload(&service.paths).unwrap();
+    let kept = until("an address without an end", show, |seen| {
+        seen.contains("valid_lft forever")
+    });
+    assert!(kept.contains(&address), "{kept}");
 }
 
 #[test]
