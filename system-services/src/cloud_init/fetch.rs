@@ -126,6 +126,10 @@ fn settings() -> ConfigBuilder<AgentScope> {
 }
 
 fn content(mut answer: ureq::http::Response<ureq::Body>) -> Result<Vec<u8>, ureq::Error> {
+    // A redirect that is not followed comes as an answer.
+    if !answer.status().is_success() {
+        return Err(ureq::Error::StatusCode(answer.status().as_u16()));
+    }
     answer.body_mut().with_config().limit(LARGEST).read_to_vec()
 }
 
@@ -165,9 +169,9 @@ fn until(
     }
 }
 
-/// Those that mean "later" are no refusals (RFC 9110 15.5, RFC 6585 4).
+/// Those that mean "later" are no refusals (RFC 9110 15.5, RFC 6585 4). A redirect that is not followed is one, and so is a method that is not there.
 fn is_refusal(code: u16) -> bool {
-    (400..500).contains(&code) && !matches!(code, 408 | 425 | 429)
+    code == 501 || ((300..500).contains(&code) && !matches!(code, 408 | 425 | 429))
 }
 
 fn is_hopeless(error: &ureq::Error) -> bool {

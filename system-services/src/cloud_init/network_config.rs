@@ -113,7 +113,15 @@ fn version_2(value: &Value) -> Network {
     let Some(ethernets) = value["ethernets"].as_object() else {
         return network;
     };
+    let bonds = value["bonds"].as_object().into_iter().flatten();
+    let members: Vec<&Value> = bonds
+        .flat_map(|(_, bond)| bond["interfaces"].as_array().into_iter().flatten())
+        .collect();
     for (id, link) in ethernets {
+        // Its bond is left out: what else is configured for the card stays.
+        if members.iter().any(|member| member.as_str() == Some(id)) {
+            continue;
+        }
         let matched = &link["match"];
         let name = match (matched["macaddress"].as_str(), matched["name"].as_str()) {
             (Some(mac), _) => format!("mac:{}", mac.to_ascii_lowercase()),
@@ -154,8 +162,17 @@ fn version_2(value: &Value) -> Network {
 
 fn version_1(value: &Value) -> Network {
     let mut network = Network::default();
-    for item in value["config"].as_array().into_iter().flatten() {
+    let items = value["config"].as_array();
+    let bonds = items
+        .into_iter()
+        .flatten()
+        .filter(|item| item["type"] == "bond");
+    let members: Vec<&Value> = bonds
+        .flat_map(|bond| bond["bond_interfaces"].as_array().into_iter().flatten())
+        .collect();
+    for item in items.into_iter().flatten() {
         match item["type"].as_str() {
+            Some("physical") if members.contains(&&item["name"]) => {}
             Some("physical") => physical(&mut network, item),
             Some("nameserver") => network.name_servers(&item["address"], &item["search"]),
             _ => {}
@@ -202,7 +219,16 @@ pub fn from_openstack(value: &Value) -> Value {
             links.insert(id.to_owned(), link.clone());
         }
     }
+    let all = value["links"].as_array().into_iter().flatten();
+    let members: Vec<&str> = all
+        .flat_map(|link| link["bond_links"].as_array().into_iter().flatten())
+        .filter_map(Value::as_str)
+        .collect();
     for (id, link) in &links {
+        // Its bond is left out: what else is configured for the card stays.
+        if members.contains(&id.as_str()) {
+            continue;
+        }
         let Some(mac) = link["ethernet_mac_address"].as_str() else {
             continue;
         };

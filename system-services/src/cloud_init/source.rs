@@ -95,10 +95,15 @@ impl Source {
         let cloud = |cloud| Self::Cloud(cloud, None);
         match text {
             "auto" => services::here().map(cloud).into_iter().collect(),
-            "*" => [Self::ConfigDrive(None), Self::NoCloud(None)]
-                .into_iter()
-                .chain(Cloud::ALL.map(cloud))
-                .collect(),
+            // What the firmware names comes first: others are silent for long, or answer as something else.
+            "*" => {
+                let here = services::here();
+                let others = Cloud::ALL.into_iter().filter(|other| Some(*other) != here);
+                [Self::ConfigDrive(None), Self::NoCloud(None)]
+                    .into_iter()
+                    .chain(here.into_iter().chain(others).map(cloud))
+                    .collect()
+            }
             _ => Self::parse(text, cmdline).into_iter().collect(),
         }
     }

@@ -51,8 +51,14 @@ enum Packet<'a> {
 /// When nobody answers until `probe`, or the file is not there in full at `deadline`.
 pub fn get(place: &str, (probe, deadline): (Instant, Instant)) -> Result<Option<Vec<u8>>, Error> {
     let (host, port, path) = parse(place).ok_or_else(|| Error::Place(place.to_owned()))?;
-    let found = fetch::addresses(&host, PATIENCE * 5);
-    let addresses = found.map_err(|error| Error::Host(host.clone(), Box::new(error)))?;
+    // The network may come late, as that of the other sources.
+    let addresses = loop {
+        match fetch::addresses(&host, PATIENCE * 5) {
+            Ok(addresses) => break addresses,
+            Err(_) if Instant::now() < probe => std::thread::sleep(PATIENCE),
+            Err(error) => return Err(Error::Host(host, Box::new(error))),
+        }
+    };
     let address = addresses
         .first()
         .ok_or_else(|| Error::Place(place.to_owned()))?;
@@ -165,8 +171,17 @@ impl Transfer {
     fn send(&self) -> Result<(), Error> {
         match self.socket.send_to(&self.last, self.server) {
             Ok(_) => Ok(()),
-            // Of an earlier packet: nobody listens there yet.
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(()),
+            // Of an earlier packet: nobody listens there yet; or there is no way there yet.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::ConnectionRefused
+                        | io::ErrorKind::NetworkUnreachable
+                        | io::ErrorKind::HostUnreachable
+                ) =>
+            {
+                Ok(())
+            }
             Err(error) => Err(Error::Socket(self.server, error)),
         }
     }

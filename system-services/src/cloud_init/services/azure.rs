@@ -1,5 +1,5 @@
-//! Azure's Instance Metadata Service. Source: "Azure Instance Metadata Service" of Microsoft. A machine's `userData` is asked for first;
-//! `customData` is only given by older versions of the service.
+//! Azure's Instance Metadata Service. Source: "Azure Instance Metadata Service" of Microsoft. It gives a machine's `userData`, not its `customData`,
+//! which is on the medium that Azure provisions machines with.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -13,10 +13,7 @@ use crate::cloud_init::Found;
 use crate::cloud_init::fetch::Error;
 
 const INSTANCE: &str = "metadata/instance?api-version=2021-02-01&format=json";
-const USER_DATA: [&str; 2] = [
-    "metadata/instance/compute/userData?api-version=2021-02-01&format=text",
-    "metadata/instance/compute/customData?api-version=2019-02-01&format=text",
-];
+const USER_DATA: &str = "metadata/instance/compute/userData?api-version=2021-02-01&format=text";
 
 /// Asks it.
 pub fn ask(service: &mut Service<'_>) -> Result<Option<Found>, Error> {
@@ -28,12 +25,7 @@ pub fn ask(service: &mut Service<'_>) -> Result<Option<Found>, Error> {
         return Ok(None);
     }
     let mut found = read(&document);
-    for path in USER_DATA {
-        found.user_data = service.bytes(path)?.map(decoded).unwrap_or_default();
-        if !found.user_data.is_empty() {
-            break;
-        }
-    }
+    found.user_data = service.bytes(USER_DATA)?.map(decoded).unwrap_or_default();
     Ok(Some(found))
 }
 
@@ -43,8 +35,8 @@ fn read(document: &Value) -> Found {
     let keys = compute["publicKeys"].as_array().into_iter().flatten();
     let keys: Ordered<String> = keys
         .filter_map(|key| key["keyData"].as_str())
-        // Keys that were pasted have lines.
-        .map(|key| key.split_whitespace().collect::<Vec<_>>().join(" "))
+        // Keys that Azure made itself have ends of lines within their base64.
+        .map(|key| key.replace(['\r', '\n'], "").trim().to_owned())
         .filter(|key| !key.is_empty())
         .enumerate()
         .map(|(number, key)| (format!("key-{number}"), key))
@@ -54,7 +46,11 @@ fn read(document: &Value) -> Found {
     let six = &link["ipv6"]["ipAddress"][0];
     Found {
         metadata: Metadata {
-            hostname: text(&compute["name"]),
+            // Within a scale set `name` is not that of a host.
+            hostname: match text(&compute["osProfile"]["computerName"]) {
+                name if name.is_empty() => text(&compute["name"]),
+                name => name,
+            },
             ssh_public_keys: keys,
             private_ipv4: ipv4(&text(&address["privateIpAddress"])),
             public_ipv4: ipv4(&text(&address["publicIpAddress"])),
@@ -86,8 +82,9 @@ mod tests {
     fn fake(data: (&str, &str)) -> Fake {
         let document = json!({
             "compute": {
-                "name": "vm1",
-                "publicKeys": [{ "keyData": "ssh-rsa AAAA\r\n me", "path": "/home/me/.ssh/authorized_keys" }]
+                "name": "set_0",
+                "osProfile": { "computerName": "vm1" },
+                "publicKeys": [{ "keyData": "ssh-rsa AAAA\r\nBBBB me\r\n", "path": "/home/me/.ssh/authorized_keys" }]
             },
             "network": { "interface": [{
                 "ipv4": { "ipAddress": [{ "privateIpAddress": "10.0.0.4", "publicIpAddress": "" }] },
@@ -103,16 +100,13 @@ mod tests {
 
     #[test]
     fn azure_gives_user_data_in_base64() {
-        // The newer name, then the older one, while the newer is empty.
-        for path in USER_DATA {
-            let fake = fake((path, "I2Nsb3VkLWNvbmZpZwo=\n"));
-            let found = fake.ask(Cloud::Azure).unwrap().unwrap();
-            assert_eq!(found.user_data, b"#cloud-config\n");
-            assert_eq!(found.metadata.hostname, "vm1");
-            assert_eq!(found.metadata.private_ipv4, "10.0.0.4");
-            assert_eq!(found.metadata.public_ipv4, "");
-            assert_eq!(keys(&found), [("key-0", "ssh-rsa AAAA me")]);
-        }
+        let fake = fake((USER_DATA, "I2Nsb3VkLWNvbmZpZwo=\n"));
+        let found = fake.ask(Cloud::Azure).unwrap().unwrap();
+        assert_eq!(found.user_data, b"#cloud-config\n");
+        assert_eq!(found.metadata.hostname, "vm1");
+        assert_eq!(found.metadata.private_ipv4, "10.0.0.4");
+        assert_eq!(found.metadata.public_ipv4, "");
+        assert_eq!(keys(&found), [("key-0", "ssh-rsa AAAABBBB me")]);
     }
 
     #[test]

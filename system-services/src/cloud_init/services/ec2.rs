@@ -30,11 +30,11 @@ pub fn ask(service: &mut Service<'_>) -> Result<Option<Found>, Error> {
     }
     let mut tree = Tree(service, "latest/meta-data");
     let metadata = Metadata {
-        hostname: tree.word("hostname")?,
-        ssh_public_keys: tree.listed_keys()?,
-        private_ipv4: ipv4(&tree.word("local-ipv4")?),
-        public_ipv4: ipv4(&tree.word("public-ipv4")?),
-        public_ipv6: ipv6(&tree.word("ipv6")?),
+        hostname: tree.word("hostname"),
+        ssh_public_keys: tree.listed_keys(),
+        private_ipv4: ipv4(&tree.word("local-ipv4")),
+        public_ipv4: ipv4(&tree.word("public-ipv4")),
+        public_ipv6: ipv6(&tree.word("ipv6")),
         ..Metadata::default()
     };
     found(service, "latest/user-data", metadata)
@@ -51,10 +51,10 @@ pub fn aliyun(service: &mut Service<'_>) -> Result<Option<Found>, Error> {
     }
     let mut tree = Tree(service, "2016-01-01/meta-data");
     let metadata = Metadata {
-        hostname: tree.word("hostname")?,
-        ssh_public_keys: tree.listed_keys()?,
-        private_ipv4: ipv4(&tree.word("private-ipv4")?),
-        public_ipv4: ipv4(&tree.word("eipv4")?),
+        hostname: tree.word("hostname"),
+        ssh_public_keys: tree.listed_keys(),
+        private_ipv4: ipv4(&tree.word("private-ipv4")),
+        public_ipv4: ipv4(&tree.word("eipv4")),
         ..Metadata::default()
     };
     found(service, "2016-01-01/user-data", metadata)
@@ -68,10 +68,10 @@ pub fn cloudstack(service: &mut Service<'_>, version: &str) -> Result<Option<Fou
     }
     let mut tree = Tree(service, &below);
     let metadata = Metadata {
-        hostname: tree.word("local-hostname")?,
-        ssh_public_keys: plain_keys(&tree.text("public-keys")?),
-        private_ipv4: ipv4(&tree.word("local-ipv4")?),
-        public_ipv4: ipv4(&tree.word("public-ipv4")?),
+        hostname: tree.word("local-hostname"),
+        ssh_public_keys: plain_keys(&tree.text("public-keys")),
+        private_ipv4: ipv4(&tree.word("local-ipv4")),
+        public_ipv4: ipv4(&tree.word("public-ipv4")),
         ..Metadata::default()
     };
     found(service, &format!("{version}/user-data"), metadata)
@@ -118,35 +118,41 @@ fn found(
 struct Tree<'s, 'c, 'p>(&'s mut Service<'c>, &'p str);
 
 impl Tree<'_, '_, '_> {
-    fn text(&mut self, path: &str) -> Result<String, Error> {
-        let path = format!("{}/{path}", self.1);
-        Ok(self.0.text(&path)?.unwrap_or_default())
+    fn text(&mut self, path: &str) -> String {
+        let found = self.0.optional(&format!("{}/{path}", self.1));
+        String::from_utf8_lossy(&found.unwrap_or_default()).into_owned()
     }
 
     /// The first word: EC2 lists several host names when it is told of several.
-    fn word(&mut self, path: &str) -> Result<String, Error> {
-        let text = self.text(path)?;
+    fn word(&mut self, path: &str) -> String {
+        let text = self.text(path);
         let word = text.split_whitespace().next();
-        Ok(word.unwrap_or_default().to_owned())
+        word.unwrap_or_default().to_owned()
     }
 
     /// `public-keys/` lists `NUMBER=NAME` (EC2) or `NAME/` (Alibaba Cloud); each has its key in a form of its own.
-    fn listed_keys(&mut self) -> Result<Ordered<String>, Error> {
+    fn listed_keys(&mut self) -> Ordered<String> {
         let mut keys = Ordered::new();
-        for line in self.text("public-keys/")?.lines().take(MOST_KEYS) {
+        for line in self.text("public-keys/").lines().take(MOST_KEYS) {
+            // Services that only look like EC2 list the keys themselves.
+            if line.trim().contains(' ') {
+                let name = format!("key-{}", keys.len());
+                keys.insert(name, line.trim().to_owned());
+                continue;
+            }
             let (place, name) = line.trim().split_once('=').unwrap_or((line.trim(), ""));
             let place = place.trim_end_matches('/');
             let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
             if place.is_empty() || !place.chars().all(is_plain) || place.starts_with('.') {
                 continue;
             }
-            let key = self.text(&format!("public-keys/{place}/openssh-key"))?;
+            let key = self.text(&format!("public-keys/{place}/openssh-key"));
             let name = if name.is_empty() { place } else { name };
             if !key.trim().is_empty() {
                 keys.insert(name.to_owned(), key.trim().to_owned());
             }
         }
-        Ok(keys)
+        keys
     }
 }
 

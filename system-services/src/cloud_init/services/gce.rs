@@ -29,7 +29,9 @@ fn read(document: &Value, now: Timestamp) -> Option<Found> {
     for list in [&own["ssh-keys"], &own["sshKeys"]] {
         add_keys(&mut keys, &text(list), now);
     }
-    let is_blocked = text(&own["block-project-ssh-keys"]).eq_ignore_ascii_case("true");
+    // The older key of a machine shuts the project's out, too.
+    let is_blocked = !text(&own["sshKeys"]).is_empty()
+        || text(&own["block-project-ssh-keys"]).eq_ignore_ascii_case("true");
     if !is_blocked {
         for list in [
             &project["attributes"]["ssh-keys"],
@@ -135,6 +137,18 @@ mod tests {
         assert_eq!(found.user_data, b"#!/bin/sh\n");
         assert_eq!(keys(&found).len(), 3);
         assert_eq!(read(&json!({}), Timestamp::UNIX_EPOCH), None);
+    }
+
+    #[test]
+    fn the_older_key_of_a_machine_shuts_the_projects_out() {
+        let mut document = document();
+        document["instance"]["attributes"]["sshKeys"] = "ops:ssh-ed25519 EEEE ops".into();
+        let found = read(&document, Timestamp::UNIX_EPOCH).unwrap();
+        assert!(
+            keys(&found)
+                .iter()
+                .all(|(name, _)| !name.starts_with("all"))
+        );
     }
 
     #[test]

@@ -13,7 +13,7 @@ mod testing;
 
 use std::fs;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::Found;
 use super::fetch::{self, Client};
@@ -21,6 +21,8 @@ use service::Service;
 
 /// Leases, as the DHCP client's hook leaves them.
 const LEASES: &str = "/run/ros/network/leases";
+/// Between two looks for a lease.
+const PAUSE: Duration = Duration::from_millis(200);
 /// What the firmware says (SMBIOS), by the kernel.
 const FIRMWARE: &str = "/sys/class/dmi/id";
 
@@ -134,7 +136,12 @@ impl Cloud {
         place: Option<&str>,
         (probe, deadline): (Instant, Instant),
     ) -> Result<Option<Found>, fetch::Error> {
-        let places = place.map_or_else(|| self.places(), |place| vec![place.to_owned()]);
+        let mut places = place.map_or_else(|| self.places(), |place| vec![place.to_owned()]);
+        // Where the lease says who to ask, it may come late.
+        while places.is_empty() && Instant::now() < probe {
+            std::thread::sleep(PAUSE);
+            places = self.places();
+        }
         let mut failure = None;
         for place in places {
             let mut service = Service::new(client, &place, (probe, deadline));
@@ -171,30 +178,61 @@ impl Cloud {
 #[must_use]
 pub fn here() -> Option<Cloud> {
     // What cannot be read is not said.
-    let said = |name| fs::read_to_string(Path::new(FIRMWARE).join(name)).unwrap_or_default();
-    of_machine(
-        &said("sys_vendor"),
-        &said("product_name"),
-        &said("chassis_asset_tag"),
-    )
+    let said = |name| {
+        let text = fs::read_to_string(Path::new(FIRMWARE).join(name));
+        text.unwrap_or_default().trim().to_owned()
+    };
+    Firmware {
+        vendor: said("sys_vendor"),
+        product: said("product_name"),
+        asset: said("chassis_asset_tag"),
+        bios: said("bios_version"),
+        uuid: said("product_uuid").to_ascii_lowercase(),
+    }
+    .cloud()
 }
 
-/// The cloud of such a machine (SMBIOS; cloud-init's `ds-identify` knows the same words).
-fn of_machine(vendor: &str, product: &str, asset: &str) -> Option<Cloud> {
-    let (vendor, product, asset) = (vendor.trim(), product.trim(), asset.trim());
-    match (vendor, product, asset) {
-        ("Amazon EC2", ..) => Some(Cloud::Ec2),
-        ("DigitalOcean", ..) => Some(Cloud::DigitalOcean),
-        (_, "Google Compute Engine", _) => Some(Cloud::Gce),
-        (_, "Alibaba Cloud ECS", _) => Some(Cloud::Aliyun),
-        // Azure's; Hyper-V elsewhere has the same names and another tag.
-        (_, _, "7783-7084-3265-9085-8269-3286-77") => Some(Cloud::Azure),
-        (_, "OpenStack Nova" | "OpenStack Compute", _) | (_, _, "OpenStack Nova") => {
-            Some(Cloud::OpenStack)
+/// What the firmware says of a machine (SMBIOS).
+#[derive(Debug, Default)]
+struct Firmware {
+    vendor: String,
+    product: String,
+    asset: String,
+    bios: String,
+    /// In lower case.
+    uuid: String,
+}
+
+/// Asset tags of clouds that are OpenStack.
+const OPENSTACK: [&str; 6] = [
+    "OpenStack Nova",
+    "OpenStack Compute",
+    "OpenTelekomCloud",
+    "HUAWEICLOUD",
+    "SAP CCloud VM",
+    "Samsung Cloud Platform",
+];
+
+impl Firmware {
+    /// The cloud of such a machine (cloud-init's `ds-identify` knows the same words).
+    fn cloud(&self) -> Option<Cloud> {
+        let (vendor, product, asset) = (&*self.vendor, &*self.product, &*self.asset);
+        // Machines on Xen, such as t2: "Identify EC2 Linux instances" of AWS.
+        let is_amazons = self.bios.contains("amazon") || self.uuid.starts_with("ec2");
+        match (vendor, product, asset) {
+            ("Xen", ..) if is_amazons => Some(Cloud::Ec2),
+            ("Amazon EC2", ..) => Some(Cloud::Ec2),
+            ("DigitalOcean", ..) => Some(Cloud::DigitalOcean),
+            (_, "Google Compute Engine", _) => Some(Cloud::Gce),
+            (_, "Alibaba Cloud ECS", _) => Some(Cloud::Aliyun),
+            // Azure's; Hyper-V elsewhere has the same names and another tag.
+            (_, _, "7783-7084-3265-9085-8269-3286-77") => Some(Cloud::Azure),
+            (_, "OpenStack Nova" | "OpenStack Compute", _) => Some(Cloud::OpenStack),
+            _ if OPENSTACK.contains(&asset) => Some(Cloud::OpenStack),
+            _ if product.starts_with("Exoscale") => Some(Cloud::Exoscale),
+            _ if product.starts_with("CloudStack") => Some(Cloud::CloudStack),
+            _ => None,
         }
-        _ if product.starts_with("Exoscale") => Some(Cloud::Exoscale),
-        _ if product.starts_with("CloudStack") => Some(Cloud::CloudStack),
-        _ => None,
     }
 }
 
@@ -229,10 +267,35 @@ mod tests {
 
     #[test]
     fn machines_say_where_they_are() {
-        let of = |vendor, product, asset| of_machine(vendor, product, asset);
-        assert_eq!(of("Amazon EC2\n", "m5.large\n", ""), Some(Cloud::Ec2));
+        let of = |vendor: &str, product: &str, asset: &str| {
+            let firmware = Firmware {
+                vendor: vendor.into(),
+                product: product.into(),
+                asset: asset.into(),
+                ..Firmware::default()
+            };
+            firmware.cloud()
+        };
+        assert_eq!(of("Amazon EC2", "m5.large", ""), Some(Cloud::Ec2));
+        let xen = |bios: &str, uuid: &str| {
+            let firmware = Firmware {
+                vendor: "Xen".into(),
+                product: "HVM domU".into(),
+                bios: bios.into(),
+                uuid: uuid.into(),
+                ..Firmware::default()
+            };
+            firmware.cloud()
+        };
+        assert_eq!(xen("4.11.amazon", ""), Some(Cloud::Ec2));
+        assert_eq!(
+            xen("4.2", "ec2e1916-9099-7caf-fd21-012345abcdef"),
+            Some(Cloud::Ec2)
+        );
+        assert_eq!(xen("4.13", "12345678"), None);
+        assert_eq!(of("x", "x", "HUAWEICLOUD"), Some(Cloud::OpenStack));
         assert_eq!(of("Google", "Google Compute Engine", ""), Some(Cloud::Gce));
-        let azure = "7783-7084-3265-9085-8269-3286-77\n";
+        let azure = "7783-7084-3265-9085-8269-3286-77";
         let hyper_v = ("Microsoft Corporation", "Virtual Machine");
         assert_eq!(of(hyper_v.0, hyper_v.1, azure), Some(Cloud::Azure));
         assert_eq!(of(hyper_v.0, hyper_v.1, "1234"), None);

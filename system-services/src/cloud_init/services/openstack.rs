@@ -12,7 +12,7 @@ pub fn ask(service: &mut Service<'_>) -> Result<Option<Found>, Error> {
     if !described.is_object() {
         return Ok(None);
     }
-    let network = service.json("openstack/latest/network_data.json")?;
+    let network = service.optional_json("openstack/latest/network_data.json");
     Ok(Some(Found {
         user_data: service
             .bytes("openstack/latest/user_data")?

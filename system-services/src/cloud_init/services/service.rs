@@ -1,6 +1,6 @@
 //! Asks one metadata service for its paths.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -8,6 +8,8 @@ use crate::cloud_init::fetch::{Client, Error};
 use crate::log::{Chain, Log};
 
 const LOG: Log = Log::of("cloud-init");
+/// For how long one value is asked for that may be missing.
+const OPTIONAL: Duration = Duration::from_secs(15);
 
 /// A metadata service at a place.
 #[derive(Debug)]
@@ -51,6 +53,22 @@ impl<'a> Service<'a> {
         Ok(answer)
     }
 
+    /// What is at `path`, of which there may be nothing: a service that is slow or fails there costs this value and 15 seconds, not the rest.
+    pub fn optional(&mut self, path: &str) -> Option<Vec<u8>> {
+        let whole = self.deadline;
+        self.deadline = whole.min(Instant::now() + OPTIONAL);
+        let found = self.bytes(path);
+        self.deadline = whole;
+        found.unwrap_or_else(|error| {
+            LOG.warn(format_args!(
+                "{}/{path} is left out: {}",
+                self.base,
+                Chain(&error)
+            ));
+            None
+        })
+    }
+
     /// The same as text.
     ///
     /// # Errors
@@ -65,18 +83,26 @@ impl<'a> Service<'a> {
     /// # Errors
     /// As [`Service::bytes`].
     pub fn json(&mut self, path: &str) -> Result<Option<Value>, Error> {
-        let Some(found) = self.bytes(path)? else {
-            return Ok(None);
-        };
-        match serde_json::from_slice(&found) {
-            Ok(value) => Ok(Some(value)),
+        let found = self.bytes(path)?;
+        Ok(found.and_then(|bytes| self.parsed(path, &bytes)))
+    }
+
+    /// JSON that there may be none of, as [`Service::optional`].
+    pub fn optional_json(&mut self, path: &str) -> Option<Value> {
+        let found = self.optional(path)?;
+        self.parsed(path, &found)
+    }
+
+    fn parsed(&self, path: &str, bytes: &[u8]) -> Option<Value> {
+        match serde_json::from_slice(bytes) {
+            Ok(value) => Some(value),
             Err(error) => {
                 LOG.error(format_args!(
                     "{}/{path} is not used: {}",
                     self.base,
                     Chain(&error)
                 ));
-                Ok(None)
+                None
             }
         }
     }
