@@ -46,12 +46,6 @@ pub fn run(machine: &mut Machine, reason: &str) -> Stop {
         log::plain("There is no shell: it lies in the root image, which is not mounted.");
         return pause_and_restart(machine);
     };
-    if !reason.is_empty() && !may_log_in(machine) {
-        log::plain(
-            "To repair it, add rancher.recovery=true to the kernel command line in the boot menu.",
-        );
-        return pause_and_restart(machine);
-    }
     if let Err(error) = std::fs::write(PROFILE, ALIASES) {
         log::debug(&format!("{PROFILE}: {error}"));
     }

@@ -97,8 +97,8 @@ fn generate(args: &GenerateArgs) -> Outcome {
         };
         files.write(&authority, &pair, "")?;
         println!("Files in {}", folder.display());
-        if block.server_cert.is_empty() {
-            println!("Docker has no certificate yet: `sudo ros tls generate --server`");
+        if block.server_cert.is_empty() || block.ca_cert.is_empty() {
+            println!("Docker has no certificate of this CA yet: `sudo ros tls generate --server`");
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -181,8 +181,10 @@ impl Files<'_> {
         let failed = |path: &Path, error: std::io::Error| {
             format!("cannot write {}: {error}", path.display())
         };
+        // A folder that is there belongs to somebody, and keeps its owner.
+        let is_new = std::fs::symlink_metadata(self.folder).is_err();
         make_directory(self.folder, self.mode).map_err(|error| failed(self.folder, error))?;
-        if let Some((uid, gid)) = self.owner {
+        if let Some((uid, gid)) = self.owner.filter(|_| is_new) {
             std::os::unix::fs::lchown(self.folder, Some(uid), Some(gid))
                 .map_err(|error| failed(self.folder, error))?;
         }
@@ -199,6 +201,12 @@ impl Files<'_> {
         ];
         for (name, text) in files {
             let path = self.folder.join(name);
+            if std::fs::symlink_metadata(&path).is_ok_and(|file| file.is_symlink()) {
+                let path = path.display();
+                return Err(format!(
+                    "{path} is a link: remove it, or give another --dir"
+                ));
+            }
             write_with(&path, text.as_bytes(), attributes).map_err(|error| failed(&path, error))?;
         }
         Ok(())
@@ -217,6 +225,24 @@ mod tests {
             hosts[..5],
             ["box", "203.0.113.7", "localhost", "127.0.0.1", "::1"]
         );
+    }
+
+    #[test]
+    fn links_are_not_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let victim = folder.path().join("victim");
+        std::fs::write(&victim, "whole").unwrap();
+        std::os::unix::fs::symlink(&victim, folder.path().join("key.pem")).unwrap();
+        let authority = Authority::fresh().unwrap();
+        let pair = authority.issue(Purpose::Client, &[]).unwrap();
+        let files = Files {
+            folder: folder.path(),
+            owner: None,
+            mode: 0o700,
+        };
+        let refused = files.write(&authority, &pair, "").unwrap_err();
+        assert!(refused.contains("is a link"), "{refused}");
+        assert_eq!(std::fs::read_to_string(&victim).unwrap(), "whole");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::io::Write;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// How serious a line is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +22,15 @@ impl fmt::Display for Level {
             Self::Error => "error",
         })
     }
+}
+
+/// Lines of this process that said that something failed.
+static ERRORS: AtomicUsize = AtomicUsize::new(0);
+
+/// How many lines of this process have said that something failed: for commands that log what they cannot do and go on.
+#[must_use]
+pub fn errors() -> usize {
+    ERRORS.load(Ordering::Relaxed)
 }
 
 /// A program that logs under its own name.
@@ -55,6 +65,9 @@ impl Log {
     }
 
     fn line(self, level: Level, text: &dyn fmt::Display) {
+        if level == Level::Error {
+            ERRORS.fetch_add(1, Ordering::Relaxed);
+        }
         let line = format!("[            ] {}:{level}: {text}\n", self.0);
         // In one piece, which the kernel's log takes as one record. A machine may have no working console: that stops nothing.
         std::io::stderr().write_all(line.as_bytes()).ok();

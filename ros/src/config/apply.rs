@@ -9,7 +9,7 @@ use clap::Args;
 use os_config::effects::Reader;
 use os_config::store::applied::{FOLDER, Pending, pending, record};
 use os_config::store::{Loaded, load_running};
-use system_services::manager::control::{self, Control};
+use system_services::manager::control::{self, Control, Target};
 use system_services::{console, network};
 
 use super::Format;
@@ -66,9 +66,9 @@ async fn tell(reader: Reader, keys: &[&str], loaded: &Loaded) -> Result<(), Stri
     let text = |error: &(dyn std::error::Error + 'static)| chain(error);
     match reader {
         Reader::Settings => {
-            console::apply(loaded, keys);
+            let done = console::apply(loaded, keys);
             of_other_containers(keys, loaded);
-            Ok(())
+            done.map_err(|failed| format!("{failed} of its steps failed, see above"))
         }
         Reader::Network => {
             network::reload(&network::Paths::default()).map_err(|error| text(&error))?;
@@ -101,7 +101,14 @@ async fn restart(name: &str) -> Result<(), String> {
     let control = Control::load();
     let names = [name.to_owned()];
     let services = control.select(&names).map_err(|error| chain(&error))?;
+    let targets = control.targets(&names).await;
+    let targets = targets.map_err(|error| chain(&error))?;
     for service in services {
+        let runs = |target: &Target| target.service == service.name && target.running;
+        if !targets.iter().any(runs) {
+            eprintln!("INFO[0000] {name} does not run: it reads this when it is started");
+            continue;
+        }
         match control.restart(service, None).await {
             Err(control::Error::NoContainer(_)) | Ok(()) => {}
             Err(error) => return Err(chain(&error)),

@@ -51,6 +51,7 @@ pub async fn remove(
             Removed::Gone => {
                 println!("{name} is removed, until `ros service up {name}` or the next boot")
             }
+            Removed::Forgotten => println!("{name} is removed"),
             Removed::MadeAnew => {
                 println!("{name} is made anew: nobody gets to this machine without it");
             }

@@ -59,7 +59,11 @@ pub fn apply(root: &Path, user: &User, keys: &[String]) -> io::Result<()> {
     let home = root.join(user.home.trim_start_matches('/'));
     let folder = home.join(".ssh");
     let file = folder.join("authorized_keys");
-    let old = present(&file).unwrap_or_default();
+    // What is there and cannot be read is not replaced: keys of the user's own may be in it.
+    let old = match present(&file) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+        old => old?,
+    };
     let new = with_block(&old, keys);
     if new == old {
         return Ok(());
@@ -84,12 +88,14 @@ fn present(file: &Path) -> io::Result<String> {
         .read(true)
         .custom_flags(nonblocking)
         .open(file)?;
-    if !file.metadata()?.is_file() {
-        return Err(io::ErrorKind::InvalidData.into());
+    let about = file.metadata()?;
+    if !about.is_file() || about.len() > LARGEST {
+        return Err(io::Error::other("it is no file of keys"));
     }
-    let mut text = String::new();
-    file.take(LARGEST).read_to_string(&mut text)?;
-    Ok(text)
+    let mut bytes = Vec::new();
+    file.take(LARGEST).read_to_end(&mut bytes)?;
+    // Keys are ASCII; a comment in another encoding is all that can suffer.
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 #[cfg(test)]
@@ -108,6 +114,31 @@ mod tests {
         assert!(!second.contains("ssh-ed25519 A"));
         assert!(second.contains("ssh-ed25519 B\n"));
         assert_eq!(with_block(&second, &[]), "ssh-rsa MINE\n");
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_not_replaced() {
+        let root = tempfile::tempdir().unwrap();
+        let file = root.path().join("home/me/.ssh/authorized_keys");
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        let me = User {
+            name: "me".into(),
+            uid: 0,
+            gid: 0,
+            home: "/home/me".into(),
+        };
+        // A comment in Latin-1 costs nothing but itself.
+        std::fs::write(&file, b"ssh-rsa MINE me@B\xfcro\n").unwrap();
+        apply(root.path(), &me, &keys(&["ssh-ed25519 A"])).unwrap();
+        let text = std::fs::read_to_string(&file).unwrap();
+        assert!(
+            text.contains("ssh-rsa MINE") && text.contains("ssh-ed25519 A"),
+            "{text}"
+        );
+        let large = vec![b'a'; usize::try_from(LARGEST).unwrap() + 1];
+        std::fs::write(&file, &large).unwrap();
+        apply(root.path(), &me, &keys(&["ssh-ed25519 A"])).unwrap_err();
+        assert_eq!(std::fs::read(&file).unwrap(), large);
     }
 
     #[test]

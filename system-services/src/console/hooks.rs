@@ -60,7 +60,7 @@ impl Runner {
             };
             if let Err(end) = self.run(&title, command) {
                 let left = commands.len() - number;
-                self.say(&format!(
+                self.fail(&format!(
                     "runcmd {number} of {} failed ({end}): {title}; {left} not run",
                     commands.len()
                 ));
@@ -76,7 +76,7 @@ impl Runner {
         };
         let title = path.display().to_string();
         if let Err(end) = self.run(&title, command) {
-            self.say(&format!("{title} failed ({end})"));
+            self.fail(&format!("{title} failed ({end})"));
         }
     }
 
@@ -133,6 +133,11 @@ impl Runner {
 
     fn say(&self, text: &str) {
         LOG.info(text);
+        self.write(text);
+    }
+
+    fn fail(&self, text: &str) {
+        LOG.error(text);
         self.write(text);
     }
 

@@ -38,7 +38,7 @@ use self::logins::Milestone;
 use self::users::Person;
 use crate::applied;
 use crate::files;
-use crate::log::{Chain, Log};
+use crate::log::{self, Chain, Log};
 use crate::network;
 use crate::respawn::Respawn;
 
@@ -191,13 +191,16 @@ pub fn execute() {
     run_hooks(&loaded, &tell);
 }
 
-/// For `ros config apply`: does what the changed keys say that needs no new start of anything. What fails is logged.
-pub fn apply(loaded: &Loaded, changed: &[&str]) {
+/// For `ros config apply`: does what the changed keys say that needs no new start of anything.
+///
+/// # Errors
+/// The number of failures, each of which is logged.
+pub fn apply(loaded: &Loaded, changed: &[&str]) -> Result<(), usize> {
+    let before = log::errors();
     let has = |top: &str| {
         let mut rests = changed.iter().filter_map(|key| key.strip_prefix(top));
         rests.any(|rest| rest.is_empty() || rest.starts_with('.'))
     };
-    applied::note(LOG, Reader::Settings, loaded);
     if has("rancher.sysctl") {
         apply_settings(loaded);
     }
@@ -215,6 +218,12 @@ pub fn apply(loaded: &Loaded, changed: &[&str]) {
     }
     if has("runcmd") {
         runner(loaded).run_commands(&loaded.config.runcmd);
+    }
+    // Last: what was broken off is still to be done. What failed is not tried at each call.
+    applied::note(LOG, Reader::Settings, loaded);
+    match log::errors() - before {
+        0 => Ok(()),
+        failed => Err(failed),
     }
 }
 

@@ -11,6 +11,8 @@ use rcgen::{
 
 /// As long as those of RancherOS 1.x.
 const LIFETIME: Duration = Duration::from_secs(1080 * 24 * 3600);
+/// The CA must outlive what it signs.
+const CA_LIFETIME: Duration = Duration::from_secs(20 * 365 * 24 * 3600);
 /// Clocks may be behind by so much.
 const SKEW: Duration = Duration::from_secs(24 * 3600);
 const ORGANISATION: &str = "rancher";
@@ -67,6 +69,7 @@ impl Authority {
     pub fn fresh() -> Result<Self, Error> {
         let key = KeyPair::generate().map_err(Error::Make)?;
         let mut params = params("RancherOS Docker CA")?;
+        params.not_after = (SystemTime::now() + CA_LIFETIME).into();
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let certificate = params.self_signed(&key).map_err(Error::Make)?;

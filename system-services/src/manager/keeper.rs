@@ -106,7 +106,7 @@ impl Keeper {
         self.desired = Desired::load_to_act();
         self.history.clear_failures();
         self.images.forget();
-        self.preloader.look();
+        self.preloader.retry();
         // Who asked waits for news.
         self.standing.clear();
         self.report_problems();

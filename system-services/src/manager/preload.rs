@@ -172,6 +172,12 @@ impl Preloader {
         }
     }
 
+    /// Looks again, also for those that could not be loaded: somebody asks for it.
+    pub fn retry(&mut self) {
+        self.failed.clear();
+        self.look();
+    }
+
     /// Dockers whose archives are not all loaded.
     #[must_use]
     pub fn pending(&self) -> BTreeSet<Scope> {

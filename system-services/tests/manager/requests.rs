@@ -208,6 +208,6 @@ fn not_pulled() {
 
 fn left_over() {
     assert!(process("web").is_some(), "it was to be left alone");
-    assert_eq!(remove("web", Volumes::Keep), Removed::Gone);
+    assert_eq!(remove("web", Volumes::Keep), Removed::Forgotten);
     assert_eq!(id("web"), None);
 }

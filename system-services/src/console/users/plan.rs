@@ -82,7 +82,9 @@ pub fn plan(entries: &[Account], facts: &Facts<'_>) -> Plan {
     let new = planner.sort(entries);
     planner.ask_for_ids(&new);
     planner.recognise(&new);
-    for entry in &new {
+    // Usual homes first: who asks for another must not get one of theirs.
+    let (asking, usual): (Vec<_>, Vec<_>) = new.iter().partition(|entry| entry.homedir.is_some());
+    for entry in usual.into_iter().chain(asking) {
         planner.make(entry);
     }
     for entry in entries {

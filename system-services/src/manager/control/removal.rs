@@ -24,6 +24,8 @@ pub enum Volumes {
 pub enum Removed {
     /// It is gone, and stays away until `up`, `start` or the next boot.
     Gone,
+    /// It is gone, and the configuration does not know it.
+    Forgotten,
     /// The machine needs it: there is a new one.
     MadeAnew,
 }
@@ -88,7 +90,11 @@ impl Control {
         for mark in [Mark::Ran, Mark::Recreate, Mark::Keep] {
             mark.clear(name).map_err(Error::Mark)?;
         }
-        Ok(Removed::Gone)
+        Ok(if service.is_some() {
+            Removed::Gone
+        } else {
+            Removed::Forgotten
+        })
     }
 }
 
