@@ -2,7 +2,7 @@
 // Test code: a failed unwrap is a failed test.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use os_config::layers::{Owner, Privacy};
+use os_config::layers::{Layers, Owner, Privacy};
 use os_config::store::{self, Error, Place};
 use os_config::types::{Command, Mount};
 use os_config::{Cmdline, Config, Loaded, Metadata, cmdline, emit::to_yaml};
@@ -524,5 +524,22 @@ fn the_state_may_be_elsewhere() {
     assert_eq!(
         (config.rancher.console.as_str(), config.hostname.as_deref()),
         ("a", Some("x"))
+    );
+}
+
+#[test]
+fn an_unknown_option_of_a_bond_costs_nothing_else() {
+    let mut layers = Layers::default();
+    let text = b"rancher: {network: {interfaces: {bond0: {address: 10.0.0.2/24, bond_opts: {mode: 1, typo: true, other: {a: b}}}}}}\n";
+    layers.add_file(Owner::User, text, "f.yml");
+    let loaded = layers.resolve();
+    let bond = &loaded.config.rancher.network.interfaces["bond0"];
+    assert_eq!(bond.address.as_deref(), Some("10.0.0.2/24"));
+    assert_eq!(bond.bond_opts.get("mode").map(String::as_str), Some("1"));
+    let told: Vec<String> = loaded.problems.iter().map(ToString::to_string).collect();
+    assert!(told.iter().any(|line| line.contains("typo")), "{told:?}");
+    assert!(
+        !told.iter().any(|line| line.contains("Cannot be used")),
+        "{told:?}"
     );
 }

@@ -1,7 +1,8 @@
 //! `rancher.network`: interfaces, DNS, proxies, Wi-Fi and modems. Owns names and types only.
 
 use super::{Ordered, Secret};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
 
 /// The network as configured.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,6 +58,7 @@ pub struct Interface {
     /// Bond it is a member of.
     pub bond: Option<String>,
     /// Options of a bond, with the kernel's names.
+    #[serde(deserialize_with = "texts")]
     pub bond_opts: Ordered<String>,
     /// VLANs on it: `100,200:name`.
     pub vlans: Option<String>,
@@ -66,6 +68,16 @@ pub struct Interface {
     pub post_up: Vec<String>,
     /// Name of the Wi-Fi network to join.
     pub wifi_network: Option<String>,
+}
+
+/// Keys that the schema does not know are told by it and stay in the tree, with values of any type: they must not cost the whole network.
+fn texts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Ordered<String>, D::Error> {
+    let all = Ordered::<Value>::deserialize(deserializer)?;
+    let is_text = |(key, value)| match value {
+        Value::String(text) => Some((key, text)),
+        _ => None,
+    };
+    Ok(all.into_iter().filter_map(is_text).collect())
 }
 
 /// `rancher.network.dns`.
