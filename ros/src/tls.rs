@@ -77,7 +77,6 @@ fn generate(args: &GenerateArgs) -> Outcome {
         let files = Files {
             folder,
             owner: None,
-            mode: 0o700,
         };
         files.write(&authority, &pair, "server-")?;
         println!("Certificate for {}", hosts.join(", "));
@@ -93,7 +92,6 @@ fn generate(args: &GenerateArgs) -> Outcome {
         let files = Files {
             folder,
             owner: user.map(|user| (user.uid, user.gid)),
-            mode: 0o700,
         };
         files.write(&authority, &pair, "")?;
         println!("Files in {}", folder.display());
@@ -172,7 +170,6 @@ fn next(block: &DockerBlock) -> &'static str {
 struct Files<'a> {
     folder: &'a Path,
     owner: Option<(u32, u32)>,
-    mode: u32,
 }
 
 impl Files<'_> {
@@ -183,7 +180,7 @@ impl Files<'_> {
         };
         // A folder that is there belongs to somebody, and keeps its owner.
         let is_new = std::fs::symlink_metadata(self.folder).is_err();
-        make_directory(self.folder, self.mode).map_err(|error| failed(self.folder, error))?;
+        make_directory(self.folder, 0o700).map_err(|error| failed(self.folder, error))?;
         if let Some((uid, gid)) = self.owner.filter(|_| is_new) {
             std::os::unix::fs::lchown(self.folder, Some(uid), Some(gid))
                 .map_err(|error| failed(self.folder, error))?;
@@ -238,7 +235,6 @@ mod tests {
         let files = Files {
             folder: folder.path(),
             owner: None,
-            mode: 0o700,
         };
         let refused = files.write(&authority, &pair, "").unwrap_err();
         assert!(refused.contains("is a link"), "{refused}");
@@ -254,7 +250,6 @@ mod tests {
         let files = Files {
             folder: &folder.path().join("tls"),
             owner: None,
-            mode: 0o700,
         };
         files.write(&authority, &pair, "").unwrap();
         for name in ["ca.pem", "cert.pem", "key.pem"] {

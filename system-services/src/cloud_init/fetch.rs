@@ -15,7 +15,7 @@ use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::typestate::AgentScope;
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
-use ureq::{Agent, Proxy};
+use ureq::{Agent, Proxy, RequestBuilder};
 
 use super::source::LARGEST;
 use crate::log::{Chain, Log};
@@ -88,12 +88,7 @@ impl Client {
         deadline: Instant,
     ) -> Result<Option<Vec<u8>>, Error> {
         until(deadline, || {
-            let asked = headers
-                .iter()
-                .fold(self.0.get(url), |asked, (name, value)| {
-                    asked.header(*name, value)
-                });
-            content(asked.call()?)
+            content(with_headers(self.0.get(url), headers).call()?)
         })
     }
 
@@ -108,14 +103,19 @@ impl Client {
         deadline: Instant,
     ) -> Result<Option<Vec<u8>>, Error> {
         until(deadline, || {
-            let asked = headers
-                .iter()
-                .fold(self.0.put(url), |asked, (name, value)| {
-                    asked.header(*name, value)
-                });
-            content(asked.send_empty()?)
+            content(with_headers(self.0.put(url), headers).send_empty()?)
         })
     }
+}
+
+fn with_headers<B>(
+    asked: RequestBuilder<B>,
+    headers: &[(&'static str, String)],
+) -> RequestBuilder<B> {
+    let with = |asked: RequestBuilder<B>, (name, value): &(&'static str, String)| {
+        asked.header(*name, value)
+    };
+    headers.iter().fold(asked, with)
 }
 
 fn settings() -> ConfigBuilder<AgentScope> {

@@ -167,10 +167,10 @@ impl Meeting {
     }
 }
 
-fn steps(setup: &Setup, link: &Link, observed: &Observed, meeting: Meeting) -> Vec<Step> {
+/// What comes before all else, for members and others.
+fn beginning(setup: &Setup, link: &Link, meeting: Meeting) -> Vec<Step> {
     let mut steps = Vec::new();
-    let first = meeting == Meeting::First;
-    if first {
+    if meeting == Meeting::First {
         steps.extend(hooks(&setup.pre_up, link));
     }
     if let Some(mtu) = setup.mtu.filter(|mtu| *mtu != link.mtu) {
@@ -179,6 +179,12 @@ fn steps(setup: &Setup, link: &Link, observed: &Observed, meeting: Meeting) -> V
             mtu,
         });
     }
+    steps
+}
+
+fn steps(setup: &Setup, link: &Link, observed: &Observed, meeting: Meeting) -> Vec<Step> {
+    let first = meeting == Meeting::First;
+    let mut steps = beginning(setup, link, meeting);
     if meeting.opens() && !link.up {
         steps.push(Step::Up { link: id(link) });
     }
@@ -207,16 +213,7 @@ fn member_steps(
         ..setup.clone()
     };
     let first = meeting == Meeting::First;
-    let mut steps = Vec::new();
-    if first {
-        steps.extend(hooks(&setup.pre_up, link));
-    }
-    if let Some(mtu) = setup.mtu.filter(|mtu| *mtu != link.mtu) {
-        steps.push(Step::Mtu {
-            link: id(link),
-            mtu,
-        });
-    }
+    let mut steps = beginning(setup, link, meeting);
     steps.extend(addresses(&bare, link, observed, meeting));
     steps.extend(routes(&bare, link, observed, meeting));
     // Once met, one that somebody has put elsewhere is his.

@@ -69,7 +69,7 @@ impl<'a> Service<'a> {
         })
     }
 
-    /// The same as text.
+    /// What is at `path`, as text.
     ///
     /// # Errors
     /// As [`Service::bytes`].
@@ -78,7 +78,7 @@ impl<'a> Service<'a> {
         Ok(found.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
     }
 
-    /// The same as JSON; what does not parse is logged, and is as if it were not there.
+    /// What is at `path`, as JSON; what does not parse is logged, and is as if it were not there.
     ///
     /// # Errors
     /// As [`Service::bytes`].
